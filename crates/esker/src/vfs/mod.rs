@@ -1,0 +1,137 @@
+//! Floor 1a: the only door to files.
+//!
+//! A [`Disk`] is one directory. It is poorer than POSIX on purpose: no seek, no overwrite, no
+//! truncation of a live file, no reopening for append. Every operation left out is a crash state
+//! that does not exist. Names are [`FileName`]s, so no path can be built from a user's input and a
+//! fault plan can aim at a class of files.
+//!
+//! - [`os`]: a directory of the operating system
+//! - [`sim`]: a simulated disk that knows what was synced, and can be crashed
+//! - [`faults`]: rules that make chosen operations of the simulated disk fail
+//!
+//! What the operations promise, on either disk:
+//!
+//! | call | after a process crash | after a power cut |
+//! | --- | --- | --- |
+//! | `append` returned | the bytes are there | any part of each 512-byte sector may be |
+//! | `sync` returned `n` | | the first `n` bytes are there, if the file's name is |
+//! | `create`, `rename`, `remove` returned | they happened | any subset of them, in order per name |
+//! | `sync_dir` returned | | all of them |
+//!
+//! A `sync` that failed must never be believed again: the file stays in doubt until it is
+//! replaced (after a failed fsync Linux marks the pages clean, and the next fsync succeeds).
+//! Both disks enforce it: every later `sync` of that file fails too.
+//!
+//! Threads: all methods may be called from any thread. No lock of the engine is held over them
+//! except the ones that [`crate::db`] names.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::base::error::Result;
+use crate::base::names::FileName;
+
+pub mod faults;
+pub mod os;
+pub mod sim;
+
+/// One directory that holds a store.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Creates an empty file that must not exist yet and opens it for appending.
+    fn create(&self, name: FileName) -> Result<Box<dyn AppendFile>>;
+
+    /// Opens an existing file for reading. The reader keeps working after the file is removed.
+    fn open(&self, name: FileName) -> Result<Arc<dyn ReadFile>>;
+
+    /// Renames `from` to `to`, replacing `to` atomically if it exists.
+    fn rename(&self, from: FileName, to: FileName) -> Result<()>;
+
+    /// Removes a file. One that is not there is no error: the removal may be a repetition.
+    fn remove(&self, name: FileName) -> Result<()>;
+
+    /// What the directory holds, in the order of names.
+    fn list(&self) -> Result<Listing>;
+
+    /// Makes all creations, renames and removals so far durable.
+    fn sync_dir(&self) -> Result<()>;
+
+    /// Makes the present bytes of a file durable that an earlier process wrote.
+    fn sync_existing(&self, name: FileName) -> Result<()>;
+
+    /// Takes the directory for this process until the guard is dropped. A second taker, in this
+    /// process or another, gets `Locked`.
+    fn lock(&self) -> Result<Box<dyn LockGuard>>;
+
+    /// Free and total bytes of the file system, as far as this user may fill it.
+    fn space(&self) -> Result<Space>;
+
+    /// How a person would call the directory.
+    fn describe(&self) -> String;
+}
+
+/// A file that is being written. Dropping it closes it and loses nothing that was appended.
+pub trait AppendFile: Send {
+    /// Appends all of `bytes`, or fails; then part of them may be there, and only
+    /// [`seal`](Self::seal) may follow.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// How many bytes were appended by calls that returned `Ok`.
+    fn len(&self) -> u64;
+
+    /// Whether nothing was appended yet.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Something that syncs this file while appends go on beside it. It outlives the file.
+    fn sync_handle(&self) -> Arc<dyn SyncFile>;
+
+    /// Cuts off what lies behind `len`, as the file's last operation: the remains of a failed
+    /// append, or space allocated ahead. A crash may leave either length.
+    fn seal(&mut self, len: u64) -> Result<()>;
+}
+
+/// Syncs one file.
+pub trait SyncFile: Send + Sync {
+    /// Makes durable what was appended before the call; returns how many bytes that is. After an
+    /// error every later call fails. Does not make the file's name durable.
+    fn sync(&self) -> Result<u64>;
+}
+
+/// A file open for reading.
+pub trait ReadFile: Send + Sync + fmt::Debug {
+    /// Fills `out` from `offset` on; fewer bytes there are an error of kind `Corruption`.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<()>;
+
+    /// The file's length when it was opened.
+    fn len(&self) -> u64;
+
+    /// Whether it was empty when it was opened.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its name when it was opened.
+    fn name(&self) -> FileName;
+}
+
+/// Holds a directory's lock until dropped.
+pub trait LockGuard: Send + Sync + fmt::Debug {}
+
+/// What a directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Files with names of ours, and their lengths, in the order of [`FileName`].
+    pub files: Vec<(FileName, u64)>,
+    /// Everything else, as it is called: left alone and reported.
+    pub foreign: Vec<String>,
+}
+
+/// Space of a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What may still be filled.
+    pub free_bytes: u64,
+    /// All there is.
+    pub total_bytes: u64,
+}
