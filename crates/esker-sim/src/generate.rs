@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use crate::fault::{DISK_OPS, Effect, Fault, Rot, When};
 use crate::ops::{
     Durability, End, Ending, Filler, Held, Move, Op, Place, Policy, Script, Slot, Space, Span,
     Text, Walk, Write,
@@ -17,7 +18,7 @@ use crate::rng::Rng;
 const SLOTS: Slot = 4;
 
 /// The kinds of operations, and how often each comes in a seed that leaves it as it is.
-const KINDS: [(Kind, u64); 26] = [
+const KINDS: [(Kind, u64); 29] = [
     (Kind::Put, 30),
     (Kind::Delete, 10),
     (Kind::Batch, 10),
@@ -44,6 +45,9 @@ const KINDS: [(Kind, u64); 26] = [
     (Kind::PumpIdle, 1),
     (Kind::Reopen, 1),
     (Kind::Crash, 2),
+    (Kind::Fault, 1),
+    (Kind::FaultOff, 1),
+    (Kind::Rot, 1),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,9 @@ enum Kind {
     PumpIdle,
     Reopen,
     Crash,
+    Fault,
+    FaultOff,
+    Rot,
 }
 
 /// The script of a seed.
@@ -184,6 +191,13 @@ impl Generator {
                 let (policy, _) = *self.rng.pick(&Policy::ALL);
                 Op::Crash { policy, seed: self.rng.below(1000) }
             }
+            Kind::Fault => Op::Fault(self.fault()),
+            Kind::FaultOff => Op::FaultOff,
+            Kind::Rot => {
+                let class = *self.rng.pick(&["current", "manifest", "log", "log", "table"]);
+                let rot = *self.rng.pick(&[Rot::Flip, Rot::Cut]);
+                Op::Rot { class, rot, place: self.rng.below(1000) }
+            }
         }
     }
 
@@ -199,6 +213,26 @@ impl Generator {
             Op::Reopen { .. } | Op::Crash { .. } => self.held.clear(),
             _ => {}
         }
+    }
+
+    fn fault(&mut self) -> Fault {
+        let nth = *self.rng.pick(&[1, 2, 5, 20]);
+        let when = match self.rng.below(4) {
+            0 => When::From(nth),
+            1 => When::Percent(nth),
+            _ => When::Nth(self.rng.between(1, nth)),
+        };
+        let class =
+            *self.rng.pick(&[None, Some("log"), Some("log"), Some("table"), Some("manifest")]);
+        let (op, effect) = match self.rng.below(8) {
+            0 => (Some("append"), Effect::Short(self.rng.below(600))),
+            1 => (Some("sync"), Effect::SyncLost),
+            2 => (Some("read"), *self.rng.pick(&[Effect::FlipBit, Effect::Zero, Effect::Eio])),
+            3 => (None, Effect::Eio),
+            4 => (Some(*self.rng.pick(&["append", "create"])), Effect::Enospc),
+            _ => (Some(*self.rng.pick(&DISK_OPS)), Effect::Eio),
+        };
+        Fault { when, op, class, effect }
     }
 
     fn put(&mut self) -> Op {
@@ -349,7 +383,7 @@ fn weights(rng: &mut Rng) -> Vec<u64> {
             (0..9, _) => 0,
             (9..16, _) => *weight,
             // Recoveries compare everything, which takes its time.
-            (_, Kind::Crash | Kind::Reopen | Kind::Check) => 2 * weight,
+            (_, Kind::Crash | Kind::Reopen | Kind::Check | Kind::Rot) => 2 * weight,
             _ => 8 * weight,
         })
         .collect();
@@ -407,7 +441,7 @@ mod tests {
         let words: Vec<BTreeSet<String>> =
             (0..60).map(|seed| generate(seed).ops.iter().map(word).collect()).collect();
         let all: BTreeSet<String> = words.iter().flatten().cloned().collect();
-        assert_eq!(all.len(), 25, "{all:?}");
-        assert!(words.iter().all(|words| words.len() < 24));
+        assert_eq!(all.len(), 27, "{all:?}");
+        assert!(words.iter().all(|words| words.len() < 26));
     }
 }

@@ -5,14 +5,16 @@
 //! here depends on a clock, a thread or the order of a hash table, so a seed is a proof that can
 //! be carried to another machine.
 //!
-//! - [`ops`], [`parse`]: the operation language, as data and as text
+//! - [`ops`], [`fault`], [`parse`]: the operation language, as data and as text
 //! - [`model`]: what a store must answer
 //! - [`store`]: what is needed of a store and its machine; [`engine`]: Esker behind it
 //! - [`reached`]: what the runs came by
 
 #![forbid(unsafe_code)]
 
+pub mod fault;
 pub mod generate;
+mod life;
 pub mod model;
 pub mod ops;
 pub mod parse;

@@ -43,15 +43,6 @@ pub struct Change {
     pub value: Option<Arc<[u8]>>,
 }
 
-/// What a crash may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// The process died: nothing acknowledged may be missing.
-    Unacknowledged,
-    /// The machine died: nothing acknowledged as durable may be missing.
-    Unsynced,
-}
-
 /// The history so far.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -165,12 +156,9 @@ impl Model {
     }
 
     /// Finds the prefix of the history that the store shows after a crash, makes it the history,
-    /// all of it durable, and returns how many commits were lost; or says why it is none.
-    pub fn recover(&mut self, found: &State, loss: Loss) -> Result<usize, String> {
-        let floor = match loss {
-            Loss::Unacknowledged => self.now(),
-            Loss::Unsynced => self.synced,
-        };
+    /// all of it durable, and returns how many commits were lost; or says why it is none. The
+    /// first `floor` commits must have survived.
+    pub fn recover(&mut self, found: &State, floor: usize) -> Result<usize, String> {
         let (kept, revived) = match self.find_prefix(found, floor) {
             Ok(kept) => (kept, None),
             Err(nearest) => {
@@ -376,13 +364,13 @@ mod tests {
         for at in 2..=4 {
             let mut crashed = model.clone();
             let found = crashed.state(at);
-            assert_eq!(crashed.recover(&found, Loss::Unsynced), Ok(4 - at));
+            assert_eq!(crashed.recover(&found, model.synced()), Ok(4 - at));
             assert_eq!((crashed.now(), crashed.synced()), (at, at));
             assert_eq!(crashed.state(crashed.now()), found);
-            let killed = model.clone().recover(&found, Loss::Unacknowledged);
+            let killed = model.clone().recover(&found, model.now());
             assert_eq!(killed.is_ok(), at == 4);
         }
-        let error = model.clone().recover(&model.state(1), Loss::Unsynced).unwrap_err();
+        let error = model.clone().recover(&model.state(1), 2).unwrap_err();
         assert!(error.contains("4 commits 2 had to survive"), "{error}");
     }
 
@@ -391,7 +379,7 @@ mod tests {
         let mut model = history([put("a", "1"), put("b", "2")]);
         let mut found = model.state(2);
         found.get_mut(&default()).unwrap().remove(&b"a"[..]);
-        assert!(model.recover(&found, Loss::Unsynced).is_err());
+        assert!(model.recover(&found, 0).is_err());
     }
 
     #[test]
@@ -399,12 +387,10 @@ mod tests {
         let mut model = history([put("a", "1")]);
         model.doubt(put("a", "refused"));
         let with = history([put("a", "1"), put("a", "refused")]).state(2);
-        assert_eq!(model.clone().recover(&with, Loss::Unacknowledged), Ok(0));
+        assert_eq!(model.clone().recover(&with, 1), Ok(0));
         model.commit(put("b", "2"));
-        assert_eq!(model.clone().recover(&with, Loss::Unsynced), Ok(1));
-        assert!(model.clone().recover(&with, Loss::Unacknowledged).is_err());
-        model.mark_synced();
-        assert!(model.clone().recover(&with, Loss::Unsynced).is_err());
+        assert_eq!(model.clone().recover(&with, 0), Ok(1));
+        assert!(model.clone().recover(&with, 2).is_err());
     }
 
     #[test]

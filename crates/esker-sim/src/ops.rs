@@ -21,6 +21,8 @@
 use std::fmt;
 use std::ops::Bound;
 
+use crate::fault::{Fault, Rot};
+
 /// A history to run: the operations, and the seed of the environment that schedules background
 /// work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +89,12 @@ pub enum Op {
     Reopen { how: Ending },
     /// `crash lose-all-unsynced 7`
     Crash { policy: Policy, seed: u64 },
+    /// `fault nth 3 append log eio`
+    Fault(Fault),
+    /// `fault off`
+    FaultOff,
+    /// `rot log flip 123`
+    Rot { class: &'static str, rot: Rot, place: u64 },
 }
 
 /// A write inside a batch.
@@ -364,6 +372,9 @@ impl fmt::Display for Op {
             Self::Reopen { how: Ending::Close } => f.write_str("reopen close"),
             Self::Reopen { how: Ending::Drop } => f.write_str("reopen drop"),
             Self::Crash { policy, seed } => write!(f, "crash {} {seed}", policy.name()),
+            Self::Fault(fault) => write!(f, "fault {fault}"),
+            Self::FaultOff => f.write_str("fault off"),
+            Self::Rot { class, rot, place } => write!(f, "rot {class} {rot} {place}"),
         }
     }
 }

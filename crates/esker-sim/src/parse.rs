@@ -6,6 +6,7 @@
 use std::ops::Bound;
 use std::str::FromStr;
 
+use crate::fault::{DISK_OPS, Effect, FILE_CLASSES, Fault, Rot, When};
 use crate::ops::{
     Durability, End, Ending, Filler, Held, Move, Op, Place, Policy, Script, Slot, Space, Span,
     Text, Walk, Write,
@@ -100,6 +101,9 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
         "pump" => Op::Pump { steps: words.number("steps")? },
         "reopen" => Op::Reopen { how: parse_ending(words)? },
         "crash" => Op::Crash { policy: parse_policy(words)?, seed: words.number("seed")? },
+        "fault" if words.take("off") => Op::FaultOff,
+        "fault" => Op::Fault(parse_fault(words)?),
+        "rot" => parse_rot(words)?,
         other => return wrong(format!("no operation is called `{other}`")),
     })
 }
@@ -166,6 +170,38 @@ fn parse_policy(words: &mut Words<'_>) -> Parsed<Policy> {
     }
 }
 
+fn parse_fault(words: &mut Words<'_>) -> Parsed<Fault> {
+    let when = match words.next("time of the fault")? {
+        "nth" => When::Nth(words.number("count")?),
+        "from" => When::From(words.number("count")?),
+        "percent" => When::Percent(words.number("percentage")?),
+        other => return wrong(format!("a fault comes `nth`, `from` or `percent`, not `{other}`")),
+    };
+    let op = words.any_or_one_of(&DISK_OPS)?;
+    let class = words.any_or_one_of(&FILE_CLASSES)?;
+    let effect = match words.next("effect")? {
+        "eio" => Effect::Eio,
+        "enospc" => Effect::Enospc,
+        "short" => Effect::Short(words.number("count of bytes")?),
+        "sync-lost" => Effect::SyncLost,
+        "flip-bit" => Effect::FlipBit,
+        "zero" => Effect::Zero,
+        other => return wrong(format!("no effect is called `{other}`")),
+    };
+    Ok(Fault { when, op, class, effect })
+}
+
+fn parse_rot(words: &mut Words<'_>) -> Parsed<Op> {
+    let class = words.any_or_one_of(&FILE_CLASSES)?;
+    let class = class.ok_or_else(|| ParseError("one class of files rots".to_owned()))?;
+    let rot = match words.next("flip or cut")? {
+        "flip" => Rot::Flip,
+        "cut" => Rot::Cut,
+        other => return wrong(format!("files rot by `flip` or `cut`, not by `{other}`")),
+    };
+    Ok(Op::Rot { class, rot, place: words.number("place")? })
+}
+
 /// The words of a line, taken from the front.
 struct Words<'a> {
     words: std::iter::Peekable<std::vec::IntoIter<&'a str>>,
@@ -203,6 +239,17 @@ impl<'a> Words<'a> {
     fn number<T: FromStr>(&mut self, what: &str) -> Parsed<T> {
         let word = self.next(what)?;
         word.parse().map_err(|_| ParseError(format!("`{word}` is no {what}")))
+    }
+
+    fn any_or_one_of(&mut self, known: &[&'static str]) -> Parsed<Option<&'static str>> {
+        let word = self.next("name")?;
+        if word == "any" {
+            return Ok(None);
+        }
+        let found = known.iter().find(|known| **known == word);
+        found
+            .map(|known| Some(*known))
+            .ok_or_else(|| ParseError(format!("`{word}` is not any of {}", known.join(", "))))
     }
 
     fn name(&mut self) -> Parsed<Space> {
@@ -426,6 +473,15 @@ reopen close
 reopen drop
 crash lose-all-unsynced 7
 crash kill 0
+fault nth 3 append log eio
+fault from 1 create any enospc
+fault percent 5 any table flip-bit
+fault nth 1 append log short 10
+fault nth 1 sync any sync-lost
+fault nth 1 read current zero
+fault off
+rot log flip 123
+rot manifest cut 0
 "#;
 
     #[test]
@@ -468,6 +524,10 @@ crash kill 0
             "multi_get users a",
             "seed",
             "keyspace a:b",
+            "fault",
+            "fault nth 1 fly any eio",
+            "rot any flip 1",
+            "rot log melt 1",
         ] {
             let error = format!("sync\n{line}").parse::<Script>().unwrap_err();
             assert!(error.0.starts_with("line 2: "), "{line}: {error}");

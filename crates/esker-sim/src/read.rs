@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::model::{Pair, show_bytes};
 use crate::ops::{End, Held, Move, Place, Slot, Space, Span, Text, Walk};
-use crate::run::{Runner, Told, done, skipped};
+use crate::run::{Runner, Told, Trouble, done, skipped};
 use crate::store::{Answer, Cursor as _, Entry, Machine, Store};
 
 /// A snapshot, and the moment in the model.
@@ -45,21 +45,22 @@ impl<M: Machine> Runner<M> {
 
     pub(crate) fn contains(&mut self, at: &Place) -> Told {
         let Some(handle) = self.handles.get(&at.space) else { return skipped() };
-        let found = self.store().contains(handle, &at.key.0).map_err(|failure| failure.text)?;
+        let found = self.store().contains(handle, &at.key.0)?;
         let expected = self.model.get(&at.space, &at.key.0, self.model.now()).is_some();
         if found == expected {
             Ok(found.to_string())
         } else {
-            Err(format!("expected {expected}, found {found}"))
+            Err(format!("expected {expected}, found {found}").into())
         }
     }
 
     pub(crate) fn multi_get(&mut self, space: &Space, keys: &[Text]) -> Told {
         let Some(handle) = self.handles.get(space) else { return skipped() };
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();
-        let found = self.store().multi_get(handle, &keys).map_err(|failure| failure.text)?;
+        let found = self.store().multi_get(handle, &keys)?;
         if found.len() != keys.len() {
-            return Err(format!("{} answers to {} keys", found.len(), keys.len()));
+            let what = format!("{} answers to {} keys", found.len(), keys.len());
+            return Err(what.into());
         }
         let mut told = Vec::new();
         for (key, found) in keys.iter().zip(found) {
@@ -103,7 +104,7 @@ impl<M: Machine> Runner<M> {
     }
 
     pub(crate) fn snapshot(&mut self, slot: Slot) -> Told {
-        let snapshot = self.store().snapshot().map_err(|failure| failure.text)?;
+        let snapshot = self.store().snapshot()?;
         let compactions = self.store().figures().compactions;
         let held = HeldSnapshot { snapshot, at: self.model.now(), compactions };
         self.snapshots.insert(slot, held);
@@ -124,13 +125,15 @@ impl<M: Machine> Runner<M> {
         done()
     }
 
+    /// An iterator or a cursor that met an error has nothing more to say, so it goes.
     pub(crate) fn step_iterator(&mut self, slot: Slot, walk: &Walk) -> Told {
-        let Some(held) = self.iterators.get_mut(&slot) else { return skipped() };
+        let Some(mut held) = self.iterators.remove(&slot) else { return skipped() };
         let mut told = Vec::new();
         for end in &walk.0 {
             let key = step(&mut held.iterator, &mut held.left, *end)?;
             told.push(key.map_or_else(|| "end".to_owned(), |key| show_bytes(&key)));
         }
+        self.iterators.insert(slot, held);
         self.reached.count("held iterator stepped");
         Ok(told.join(" "))
     }
@@ -144,18 +147,19 @@ impl<M: Machine> Runner<M> {
     }
 
     pub(crate) fn move_cursor(&mut self, slot: Slot, moves: &[Move]) -> Told {
-        let Some(held) = self.cursors.get_mut(&slot) else { return skipped() };
+        let Some(mut held) = self.cursors.remove(&slot) else { return skipped() };
         let mut told = Vec::new();
         for to in moves {
-            held.cursor.go(to).map_err(|failure| format!("{to}: {failure}"))?;
+            held.cursor.go(to).map_err(|failure| Trouble::from(failure).at(to))?;
             held.model.go(to);
             let (found, expected) = (held.cursor.entry(), held.model.entry());
             if !is_same(found.as_ref(), expected) {
                 let (found, expected) = (show_entry(found.as_ref()), show_pair(expected));
-                return Err(format!("{to}: expected {expected}, found {found}"));
+                return Err(format!("{to}: expected {expected}, found {found}").into());
             }
             told.push(found.map_or_else(|| "nowhere".to_owned(), |(key, _)| show_bytes(&key)));
         }
+        self.cursors.insert(slot, held);
         self.reached.count("held cursor moved");
         Ok(told.join(" "))
     }
@@ -221,7 +225,11 @@ where
 }
 
 /// Takes one entry from both and compares; returns its key.
-fn step<I>(iterator: &mut I, left: &mut VecDeque<Pair>, end: End) -> Result<Option<Vec<u8>>, String>
+fn step<I>(
+    iterator: &mut I,
+    left: &mut VecDeque<Pair>,
+    end: End,
+) -> Result<Option<Vec<u8>>, Trouble>
 where
     I: DoubleEndedIterator<Item = Answer<Entry>>,
 {
@@ -229,10 +237,10 @@ where
         End::Front => (iterator.next(), left.pop_front()),
         End::Back => (iterator.next_back(), left.pop_back()),
     };
-    let found = found.transpose().map_err(|failure| failure.text)?;
+    let found = found.transpose()?;
     if !is_same(found.as_ref(), expected.as_ref()) {
         let (found, expected) = (show_entry(found.as_ref()), show_pair(expected.as_ref()));
-        return Err(format!("expected {expected}, found {found}"));
+        return Err(format!("expected {expected}, found {found}").into());
     }
     Ok(found.map(|(key, _)| key))
 }
@@ -247,12 +255,12 @@ fn is_same(found: Option<&Entry>, expected: Option<&Pair>) -> bool {
 
 /// Compares the answer of a read, and shows it.
 pub(crate) fn same_value(answer: Answer<Option<Vec<u8>>>, expected: Option<&[u8]>) -> Told {
-    let found = answer.map_err(|failure| failure.text)?;
+    let found = answer?;
     let show = |value: Option<&[u8]>| value.map_or_else(|| "nothing".to_owned(), show_bytes);
     if found.as_deref() == expected {
         Ok(show(expected))
     } else {
-        Err(format!("expected {}, found {}", show(expected), show(found.as_deref())))
+        Err(format!("expected {}, found {}", show(expected), show(found.as_deref())).into())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::fault::{Fault, Rot};
 use crate::ops::{Durability, Move, Policy, Space, Span};
 
 /// Why an operation was refused, as far as the simulation tells reasons apart.
@@ -53,6 +54,19 @@ pub trait Machine: Sized {
     /// The machine as a crash at this moment may leave it. The same policy and seed give the
     /// same machine; what runs on the old one cannot touch the new one.
     fn crash(&self, policy: Policy, seed: u64) -> Self;
+
+    /// From here on these faults strike, and no others.
+    fn inject(&self, faults: &[Fault]);
+
+    /// How many faults struck since they were injected.
+    fn struck(&self) -> u64;
+
+    /// The files of a class and their lengths, by name.
+    fn files(&self, class: &str) -> Vec<(String, u64)>;
+
+    /// Damages a file behind the store's back: flips a bit of the byte at `offset`, or cuts the
+    /// file off there.
+    fn damage(&self, file: &str, rot: Rot, offset: u64);
 
     /// A hash over every operation the disk has seen.
     fn digest(&self) -> u64;

@@ -7,16 +7,17 @@ use crate::model::{Model, Pair, State, show_bytes};
 use crate::ops::{End, Move, Space, Span, Text, Walk};
 use crate::read::{ModelCursor, same_value, walk_to_end};
 use crate::rng::Rng;
+use crate::run::Trouble;
 use crate::store::{Cursor as _, Store};
 
 /// What a store holds, by scanning it.
-pub(crate) fn dump<S: Store>(store: &S) -> Result<State, String> {
+pub(crate) fn dump<S: Store>(store: &S) -> Result<State, Trouble> {
     let mut state = State::new();
-    for space in store.keyspaces().map_err(|failure| failure.text)? {
-        let handle = store.keyspace(&space).map_err(|failure| failure.text)?;
+    for space in store.keyspaces()? {
+        let handle = store.keyspace(&space)?;
         let mut pairs = BTreeMap::new();
         for entry in store.range(&handle, &Span::all(space.clone())) {
-            let (key, value) = entry.map_err(|failure| failure.text)?;
+            let (key, value) = entry?;
             pairs.insert(key, value.into());
         }
         state.insert(space, pairs);
@@ -31,21 +32,21 @@ pub(crate) fn compare<S: Store>(
     handles: &BTreeMap<Space, S::Handle>,
     model: &Model,
     rng: &mut Rng,
-) -> Result<(), String> {
-    let found = store.keyspaces().map_err(|failure| failure.text)?;
+) -> Result<(), Trouble> {
+    let found = store.keyspaces()?;
     let found: BTreeSet<Space> = found.into_iter().collect();
     if found != model.spaces() {
-        return Err(format!("expected keyspaces {:?}, found {found:?}", model.spaces()));
+        return Err(format!("expected keyspaces {:?}, found {found:?}", model.spaces()).into());
     }
     for (space, handle) in handles {
         let view = Keyspace { store, handle, space, model };
-        let inside = |what: String| format!("keyspace {}: {what}", space.0);
+        let inside = |trouble: Trouble| trouble.at(format_args!("keyspace {}", space.0));
         view.scans(rng)
             .and_then(|()| view.gets())
             .and_then(|()| view.seeks(rng))
             .map_err(inside)?;
     }
-    store.check().map_err(|failure| format!("check: {failure}"))
+    store.check().map_err(|failure| Trouble::from(failure).at("check"))
 }
 
 /// A keyspace of both sides.
@@ -61,7 +62,7 @@ impl<S: Store> Keyspace<'_, S> {
         self.model.pairs(span, self.model.now())
     }
 
-    fn scans(&self, rng: &mut Rng) -> Result<(), String> {
+    fn scans(&self, rng: &mut Rng) -> Result<(), Trouble> {
         let all = Span::all(self.space.clone());
         self.scan(&all, &Walk::forward())?;
         self.scan(&all, &Walk::backward())?;
@@ -80,14 +81,14 @@ impl<S: Store> Keyspace<'_, S> {
         Ok(())
     }
 
-    fn scan(&self, span: &Span, walk: &Walk) -> Result<(), String> {
+    fn scan(&self, span: &Span, walk: &Walk) -> Result<(), Trouble> {
         let iterator = self.store.range(self.handle, span);
         let told = walk_to_end(iterator, self.pairs(span).into(), walk);
-        told.map(drop).map_err(|what| format!("scan {span} {walk}: {what}"))
+        told.map(drop).map_err(|trouble| trouble.at(format_args!("scan {span} {walk}")))
     }
 
     /// Every key that was ever written, and for each the key right after it and its parent.
-    fn gets(&self) -> Result<(), String> {
+    fn gets(&self) -> Result<(), Trouble> {
         let mut keys: BTreeSet<Vec<u8>> = self.model.keys(self.space).into_iter().collect();
         for key in keys.clone() {
             keys.insert(key[..key.len().saturating_sub(1)].to_vec());
@@ -96,19 +97,19 @@ impl<S: Store> Keyspace<'_, S> {
         for key in &keys {
             let expected = self.model.get(self.space, key, self.model.now());
             let told = same_value(self.store.get(self.handle, key), expected.map(|v| &**v));
-            told.map_err(|what| format!("get {}: {what}", show_bytes(key)))?;
+            told.map_err(|trouble| trouble.at(format_args!("get {}", show_bytes(key))))?;
         }
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let found = self.store.multi_get(self.handle, &keys).map_err(|failure| failure.text)?;
+        let found = self.store.multi_get(self.handle, &keys)?;
         let expected = |key| self.model.get(self.space, key, self.model.now());
         let expected = keys.iter().map(|key| expected(*key).map(|value| value.to_vec()));
         if expected.collect::<Vec<_>>() == found {
             return Ok(());
         }
-        Err("multi_get of all keys differs from get".to_owned())
+        Err("multi_get of all keys differs from get".to_owned().into())
     }
 
-    fn seeks(&self, rng: &mut Rng) -> Result<(), String> {
+    fn seeks(&self, rng: &mut Rng) -> Result<(), Trouble> {
         let pairs = self.pairs(&Span::all(self.space.clone()));
         let keys = self.model.keys(self.space);
         let mut expected = ModelCursor { pairs, at: None };
@@ -120,11 +121,11 @@ impl<S: Store> Keyspace<'_, S> {
                 2 => Move::Next,
                 _ => Move::Prev,
             };
-            cursor.go(&to).map_err(|failure| format!("{to}: {failure}"))?;
+            cursor.go(&to).map_err(|failure| Trouble::from(failure).at(&to))?;
             expected.go(&to);
             let found = cursor.entry().map(|(key, value)| (key, value.into()));
             if found.as_ref() != expected.entry() {
-                return Err(format!("{to}: the cursor stands somewhere else"));
+                return Err(format!("{to}: the cursor stands somewhere else").into());
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use esker_sim::fault::{Fault, Rot, When};
 use esker_sim::model::is_inside;
 use esker_sim::ops::{Durability, Move, Policy, Space, Span};
 use esker_sim::store::{Answer, Cursor, Entry, Failure, Figures, Machine, Put, Reason, Store};
@@ -36,13 +37,15 @@ pub enum Bug {
     PrefixIgnored,
     PumpNeverEnds,
     RecoveryDependsOnSeed,
+    RefusedWriteComesBackWithMore,
+    RefusedWriteIsVisible,
     ScanStopsEarly,
     SnapshotLosesDeleted,
     SnapshotMoves,
 }
 
 impl Bug {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::AcknowledgesSyncWithoutSyncing,
         Self::BackwardScanRepeats,
         Self::CloseLosesTail,
@@ -65,6 +68,8 @@ impl Bug {
         Self::PrefixIgnored,
         Self::PumpNeverEnds,
         Self::RecoveryDependsOnSeed,
+        Self::RefusedWriteComesBackWithMore,
+        Self::RefusedWriteIsVisible,
         Self::ScanStopsEarly,
         Self::SnapshotLosesDeleted,
         Self::SnapshotMoves,
@@ -96,6 +101,12 @@ struct Disk {
     /// How many commits survive a power cut.
     synced: usize,
     created: usize,
+    /// The state that a refused write would have made, which a crash may find.
+    refused: Option<Rc<State>>,
+    faults: Vec<Fault>,
+    /// Writes since the faults were injected.
+    appends: u64,
+    struck: u64,
 }
 
 impl Disk {
@@ -107,6 +118,23 @@ impl Disk {
         let mut state = State::clone(self.now());
         change(&mut state);
         self.history.push(Rc::new(state));
+        self.refused = None;
+    }
+
+    /// Whether a fault strikes the next write.
+    fn append_fails(&mut self) -> bool {
+        self.appends += 1;
+        let fails = self.faults.iter().any(|fault| {
+            let concerns = fault.op.is_none_or(|op| op == "append");
+            concerns
+                && match fault.when {
+                    When::Nth(n) => self.appends == n,
+                    When::From(n) => self.appends >= n,
+                    When::Percent(_) => false,
+                }
+        });
+        self.struck += u64::from(fails);
+        fails
     }
 }
 
@@ -117,7 +145,15 @@ impl Machine for FakeMachine {
 
     fn new() -> Self {
         let empty = State::from([(Space::default_space(), (0, Pairs::new()))]);
-        Self(Rc::new(RefCell::new(Disk { history: vec![Rc::new(empty)], synced: 0, created: 0 })))
+        Self(Rc::new(RefCell::new(Disk {
+            history: vec![Rc::new(empty)],
+            synced: 0,
+            created: 0,
+            refused: None,
+            faults: Vec::new(),
+            appends: 0,
+            struck: 0,
+        })))
     }
 
     fn open(&self, seed: u64) -> Answer<FakeStore> {
@@ -141,10 +177,29 @@ impl Machine for FakeMachine {
             _ => disk.synced + seed as usize % (commits - disk.synced + 1),
         };
         disk.history.truncate(kept + 1);
+        let refused = disk.refused.take().filter(|_| kept == commits && seed.is_multiple_of(2));
+        disk.history.extend(refused);
+        (disk.faults, disk.struck) = (Vec::new(), 0);
         disk.synced = disk.synced.min(kept);
         damage(&mut disk);
         Self(Rc::new(RefCell::new(disk)))
     }
+
+    fn inject(&self, faults: &[Fault]) {
+        let mut disk = self.0.borrow_mut();
+        disk.faults = faults.to_vec();
+        (disk.appends, disk.struck) = (0, 0);
+    }
+
+    fn struck(&self) -> u64 {
+        self.0.borrow().struck
+    }
+
+    fn files(&self, _: &str) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
+    fn damage(&self, _: &str, _: Rot, _: u64) {}
 
     fn digest(&self) -> u64 {
         self.0.borrow().history.len() as u64
@@ -316,7 +371,9 @@ impl Store for FakeStore {
         if batch.is_empty() {
             return Ok(());
         }
-        self.disk.borrow_mut().commit(|state| {
+        let mut disk = self.disk.borrow_mut();
+        let fails = disk.append_fails();
+        disk.commit(|state| {
             for Put { space, key, value } in batch {
                 let Some((_, pairs)) = state.get_mut(&space.0) else { continue };
                 match value {
@@ -325,6 +382,19 @@ impl Store for FakeStore {
                 }
             }
         });
+        if fails {
+            if !is_on(Bug::RefusedWriteIsVisible) {
+                disk.refused = disk.history.pop();
+            }
+            if is_on(Bug::RefusedWriteComesBackWithMore) {
+                let mut state = State::clone(disk.now());
+                let (_, pairs) = state.get_mut(&Space::default_space()).expect("always there");
+                pairs.insert(b"more".to_vec(), Vec::new());
+                disk.refused = Some(Rc::new(state));
+            }
+            return Self::fail(Reason::Other);
+        }
+        drop(disk);
         if how == Durability::Sync && !is_on(Bug::AcknowledgesSyncWithoutSyncing) {
             self.mark_synced();
         }
