@@ -91,8 +91,8 @@ pub fn generate(seed: u64) -> Script {
         1 => generator.rng.between(100, 400),
         _ => generator.rng.between(400, 1200),
     };
-    for _ in 0..ops {
-        let op = generator.op();
+    for at in 0..ops {
+        let op = generator.planned(at).unwrap_or_else(|| generator.op());
         generator.note(&op);
         generator.ops.push(op);
     }
@@ -115,6 +115,8 @@ struct Generator {
     /// history.
     marks: bool,
     ops: Vec<Op>,
+    /// After how many operations the machine that stands still is started again.
+    restart_at: Option<u64>,
     writes: u64,
     spaces: BTreeSet<Space>,
     held: BTreeSet<(Held, Slot)>,
@@ -136,11 +138,22 @@ impl Generator {
             batch_max: *rng.pick(&[3, 10, 60]),
             marks: rng.percent(40),
             ops: Vec::new(),
+            restart_at: None,
             writes: 0,
             spaces: BTreeSet::from([Space::default_space()]),
             held: BTreeSet::new(),
             rng,
         }
+    }
+
+    /// A crash, where the disk has stood still for a while.
+    fn planned(&mut self, at: u64) -> Option<Op> {
+        self.restart_at.take_if(|restart| *restart <= at)?;
+        // Else the next recovery stands still as well.
+        if self.rng.percent(50) {
+            self.ops.push(Op::FaultOff);
+        }
+        Some(self.crash())
     }
 
     fn op(&mut self) -> Op {
@@ -186,11 +199,7 @@ impl Generator {
             Kind::Pump => Op::Pump { steps: *self.rng.pick(&[1, 2, 5, 20, 100]) },
             Kind::PumpIdle => Op::PumpIdle,
             Kind::Reopen => Op::Reopen { how: *self.rng.pick(&[Ending::Close, Ending::Drop]) },
-            Kind::Crash => {
-                // Short numbers: a person may have to type them.
-                let (policy, _) = *self.rng.pick(&Policy::ALL);
-                Op::Crash { policy, seed: self.rng.below(1000) }
-            }
+            Kind::Crash => self.crash(),
             Kind::Fault => Op::Fault(self.fault()),
             Kind::FaultOff => Op::FaultOff,
             Kind::Rot => {
@@ -215,7 +224,19 @@ impl Generator {
         }
     }
 
+    fn crash(&mut self) -> Op {
+        let (policy, _) = *self.rng.pick(&Policy::ALL);
+        // Short numbers: a person may have to type them.
+        Op::Crash { policy, seed: self.rng.below(1000) }
+    }
+
     fn fault(&mut self) -> Fault {
+        if self.rng.percent(40) {
+            // The power fails in the middle of something.
+            self.restart_at = Some(self.ops.len() as u64 + self.rng.between(3, 20));
+            let when = When::From(self.rng.between(1, 60));
+            return Fault { when, op: None, class: None, effect: Effect::Eio };
+        }
         let nth = *self.rng.pick(&[1, 2, 5, 20]);
         let when = match self.rng.below(4) {
             0 => When::From(nth),

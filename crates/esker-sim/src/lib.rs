@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod fault;
 pub mod generate;
 mod life;

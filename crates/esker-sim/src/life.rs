@@ -13,16 +13,21 @@ use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
 use crate::store::{Machine, Store};
 use crate::verify;
 
+/// Power cuts in the middle of a recovery.
+const CUTS: [Policy; 4] =
+    [Policy::LoseAllUnsynced, Policy::RandomSectors, Policy::DirectorySubset, Policy::NewestKept];
+
 impl<M: Machine> Runner<M> {
     /// Opens the store and shows what it holds. If a fault keeps it from that, opening it again
-    /// without faults must succeed.
-    pub(crate) fn open(&mut self) -> Result<State, Trouble> {
-        let opened = self.try_open();
-        let opened = match opened {
+    /// without faults must succeed, `then` having happened to the machine.
+    pub(crate) fn open(&mut self, then: Policy) -> Result<State, Trouble> {
+        let opened = match self.try_open() {
             Err(Trouble::Refused(_)) if self.machine.struck() > 0 => {
                 self.reached.count("open refused under faults");
                 self.heal();
+                let machine = self.machine.crash(then, self.next_seed);
                 self.leave();
+                self.machine = machine;
                 self.try_open()
             }
             opened => opened,
@@ -73,7 +78,7 @@ impl<M: Machine> Runner<M> {
             }
         }
         self.leave();
-        let found = self.open()?;
+        let found = self.open(Policy::Kill)?;
         self.model.recover(&found, self.model.now())?;
         self.check()
     }
@@ -100,7 +105,10 @@ impl<M: Machine> Runner<M> {
             _ => self.model.synced(),
         };
         let lost = self.model.recover(&found, floor)?;
-        let again = self.open()?;
+        // What a power cut left is all durable, so that another one in the middle of the recovery
+        // changes nothing.
+        let then = if policy == Policy::Kill { Policy::Kill } else { *self.rng.pick(&CUTS) };
+        let again = self.open(then)?;
         if again != found {
             return Err("two recoveries of one image differ".to_owned().into());
         }

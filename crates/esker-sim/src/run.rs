@@ -9,15 +9,17 @@
 //! - [`crate::read`]: reads, and what is held across operations
 //! - [`crate::verify`]: everything compared at once
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::fault::{Effect, Fault};
 use crate::life::Horizon;
 use crate::model::{Change, Commit, Model};
-use crate::ops::{Durability, Op, Place, Script, Slot, Space, Write};
+use crate::ops::{Durability, Op, Place, Policy, Script, Slot, Space, Write};
 use crate::reached::Reached;
 use crate::read::{HeldCursor, HeldIterator, HeldSnapshot};
 use crate::rng::Rng;
@@ -102,6 +104,7 @@ pub fn run<M: Machine>(script: &Script, trace: &mut dyn FnMut(&str, &str)) -> Ou
     let mut reached = Reached::default();
     let mut hasher = Xxh3::new();
     let mut at = (0, String::new());
+    RUNNING.set(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut runner = Runner::<M>::new(script.seed);
         let ran = runner.run_all(script, &mut |index, op, answer| match answer {
@@ -117,6 +120,7 @@ pub fn run<M: Machine>(script: &Script, trace: &mut dyn FnMut(&str, &str)) -> Ou
         runner.leave();
         ran
     }));
+    RUNNING.set(false);
     let what = match ran {
         Ok(Ok(())) => None,
         Ok(Err(what)) => Some(what),
@@ -124,6 +128,23 @@ pub fn run<M: Machine>(script: &Script, trace: &mut dyn FnMut(&str, &str)) -> Ou
     };
     let broken = what.map(|what| Broken { after: at.0, op: at.1, what });
     Outcome { reached, digest: hasher.digest(), broken }
+}
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on a panic inside a run is told by its outcome alone, and not printed too.
+pub fn hush_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !RUNNING.get() {
+                print(info);
+            }
+        }));
+    });
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -185,7 +206,7 @@ impl<M: Machine> Runner<M> {
         told: &mut dyn FnMut(usize, &str, Option<&str>),
     ) -> Result<(), String> {
         told(0, "the first open", None);
-        let started = self.open().map(drop);
+        let started = self.open(Policy::Kill).map(drop);
         self.excuse(started.and_then(|()| done()))?;
         for (index, op) in script.ops.iter().enumerate() {
             let line = op.to_string();

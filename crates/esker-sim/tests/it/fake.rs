@@ -92,7 +92,7 @@ fn is_on(bug: Bug) -> bool {
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A keyspace: the number of its creation, and what it holds.
-type State = BTreeMap<Space, (usize, Pairs)>;
+type State = BTreeMap<Space, (usize, Rc<Pairs>)>;
 
 #[derive(Clone)]
 struct Disk {
@@ -144,7 +144,7 @@ impl Machine for FakeMachine {
     type Store = FakeStore;
 
     fn new() -> Self {
-        let empty = State::from([(Space::default_space(), (0, Pairs::new()))]);
+        let empty = State::from([(Space::default_space(), (0, Rc::default()))]);
         Self(Rc::new(RefCell::new(Disk {
             history: vec![Rc::new(empty)],
             synced: 0,
@@ -158,6 +158,8 @@ impl Machine for FakeMachine {
 
     fn open(&self, seed: u64) -> Answer<FakeStore> {
         let mut disk = self.0.borrow_mut();
+        // What a recovery does not show is gone for good.
+        disk.refused = None;
         if !is_on(Bug::PowerCutAfterRecoveryLoses) {
             disk.synced = disk.history.len() - 1;
         }
@@ -218,7 +220,7 @@ fn damage(disk: &mut Disk) {
             let Some((_, old)) = earlier.get(space) else { continue };
             let fresh = pairs.keys().find(|key| !old.contains_key(*key)).cloned();
             if let Some(key) = fresh {
-                pairs.remove(&key);
+                Rc::make_mut(pairs).remove(&key);
                 break;
             }
         }
@@ -229,7 +231,7 @@ fn damage(disk: &mut Disk) {
         let (_, earlier) = &disk.history[before - 2][&Space::default_space()];
         let made = then.keys().find(|key| !earlier.contains_key(*key));
         let (_, pairs) = state.get_mut(&Space::default_space()).expect("it always exists");
-        made.map(|key| pairs.remove(key));
+        made.map(|key| Rc::make_mut(pairs).remove(key));
     }
     if is_on(Bug::KeyspaceForgottenAtCrash) {
         state.retain(|space, (created, _)| space.is_default() || *created % 2 == 0);
@@ -265,32 +267,32 @@ impl FakeStore {
         Err(Failure { reason, text: format!("{reason:?}") })
     }
 
-    fn pairs_in(&self, state: &State, at: &Handle) -> Answer<Pairs> {
+    fn pairs_in(&self, state: &State, at: &Handle) -> Answer<Rc<Pairs>> {
         if self.closed.get() {
             return Self::fail(Reason::Closed);
         }
         match state.get(&at.0) {
             Some((created, pairs)) if *created == at.1 => Ok(pairs.clone()),
             Some((_, pairs)) if is_on(Bug::NewKeyspaceShowsOld) => Ok(pairs.clone()),
-            _ if is_on(Bug::OldHandleWorks) => Ok(Pairs::new()),
+            _ if is_on(Bug::OldHandleWorks) => Ok(Rc::default()),
             _ => Self::fail(Reason::Closed),
         }
     }
 
-    fn pairs(&self, at: &Handle) -> Answer<Pairs> {
+    fn pairs(&self, at: &Handle) -> Answer<Rc<Pairs>> {
         let now = self.disk.borrow().now().clone();
         self.pairs_in(&now, at)
     }
 
     /// A snapshot from before a keyspace sees it empty.
-    fn pairs_then(&self, at: &Handle, then: &Snapshot) -> Answer<Pairs> {
+    fn pairs_then(&self, at: &Handle, then: &Snapshot) -> Answer<Rc<Pairs>> {
         let now = self.pairs(at)?;
         if is_on(Bug::SnapshotMoves) {
             return Ok(now);
         }
         let mut pairs = self.pairs_in(&then.0, at).unwrap_or_default();
         if is_on(Bug::SnapshotLosesDeleted) && self.counts.get().compactions > 0 {
-            pairs.retain(|key, _| now.contains_key(key));
+            Rc::make_mut(&mut pairs).retain(|key, _| now.contains_key(key));
         }
         Ok(pairs)
     }
@@ -308,9 +310,10 @@ impl FakeStore {
         Ok(())
     }
 
-    fn scan(&self, pairs: Answer<Pairs>, span: &Span, live: bool) -> Scan {
-        let mut entries: VecDeque<Entry> = pairs.unwrap_or_default().into_iter().collect();
-        entries.retain(|(key, _)| is_inside(span, key));
+    fn scan(&self, pairs: Answer<Rc<Pairs>>, span: &Span, live: bool) -> Scan {
+        let pairs = pairs.unwrap_or_default();
+        let inside = pairs.iter().filter(|(key, _)| is_inside(span, key));
+        let mut entries: VecDeque<Entry> = inside.map(|(k, v)| (k.clone(), v.clone())).collect();
         if is_on(Bug::ScanStopsEarly) && entries.len() > 7 {
             entries.pop_back();
         }
@@ -376,6 +379,7 @@ impl Store for FakeStore {
         disk.commit(|state| {
             for Put { space, key, value } in batch {
                 let Some((_, pairs)) = state.get_mut(&space.0) else { continue };
+                let pairs = Rc::make_mut(pairs);
                 match value {
                     Some(value) => drop(pairs.insert(key.to_vec(), value.to_vec())),
                     None => drop(pairs.remove(*key)),
@@ -389,7 +393,7 @@ impl Store for FakeStore {
             if is_on(Bug::RefusedWriteComesBackWithMore) {
                 let mut state = State::clone(disk.now());
                 let (_, pairs) = state.get_mut(&Space::default_space()).expect("always there");
-                pairs.insert(b"more".to_vec(), Vec::new());
+                Rc::make_mut(pairs).insert(b"more".to_vec(), Vec::new());
                 disk.refused = Some(Rc::new(state));
             }
             return Self::fail(Reason::Other);
@@ -447,7 +451,8 @@ impl Store for FakeStore {
     }
 
     fn cursor(&self, at: &Handle) -> FakeCursor {
-        FakeCursor { entries: self.pairs(at).unwrap_or_default().into_iter().collect(), at: None }
+        let pairs = self.pairs(at).unwrap_or_default();
+        FakeCursor { entries: Pairs::clone(&pairs).into_iter().collect(), at: None }
     }
 
     fn snapshot(&self) -> Answer<Snapshot> {
@@ -466,7 +471,9 @@ impl Store for FakeStore {
         if is_on(Bug::FlushLosesEmptyValues) {
             let mut disk = self.disk.borrow_mut();
             let mut state = State::clone(disk.now());
-            state.values_mut().for_each(|(_, pairs)| pairs.retain(|_, value| !value.is_empty()));
+            for (_, pairs) in state.values_mut() {
+                Rc::make_mut(pairs).retain(|_, value| !value.is_empty());
+            }
             *disk.history.last_mut().expect("the first state is always there") = Rc::new(state);
         }
         self.durable(|figures| figures.flushes += 1)
