@@ -138,6 +138,11 @@ impl WriteBatch {
         Ok(())
     }
 
+    /// Whether it may hold operations on other keyspaces than the default one.
+    pub(crate) fn names_keyspaces(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The encoded operations.
     pub(crate) fn ops(&self) -> &[u8] {
         &self.ops
