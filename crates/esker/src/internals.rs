@@ -3,7 +3,6 @@
 //!
 //! Unstable: anything here may change in any release. It exists only with the feature `internals`.
 
-use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +10,7 @@ use std::sync::atomic::Ordering;
 use crate::base::error::{Error, Result};
 use crate::base::key::TableId;
 use crate::base::names::FileName;
-use crate::base::range::Bounds;
+use crate::base::range::KeyBounds;
 use crate::base::value::Value;
 use crate::db::compact::Manual;
 use crate::db::keyspace::Keyspace;
@@ -92,8 +91,8 @@ pub fn memtable_get(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
 }
 
 /// The entries of a range, from the memtables alone.
-pub fn memtable_range<K: AsRef<[u8]>>(keyspace: &Keyspace, range: impl RangeBounds<K>) -> Iter {
-    keyspace.scan_sources(Bounds::from_range(&range), None, Sources::Memtables)
+pub fn memtable_range(keyspace: &Keyspace, range: impl KeyBounds) -> Iter {
+    keyspace.scan_sources(range.to_bounds(), None, Sources::Memtables)
 }
 
 /// Bytes of the active memtable.

@@ -50,6 +50,7 @@ mod wal;
 
 pub use base::batch::WriteBatch;
 pub use base::error::{Corruption, Error, ErrorKind, Result};
+pub use base::range::KeyBounds;
 pub use base::value::Value;
 pub use db::Db;
 pub use db::health::HealthState;

@@ -9,8 +9,7 @@ use crate::base::key::{KeyspaceId, SegmentNo};
 use crate::base::names::FileName;
 use crate::db::commit::Writer;
 use crate::db::health::HealthState;
-use crate::db::install::Change;
-use crate::db::store::{Store, WrittenBy};
+use crate::db::store::{Store, Structure};
 use crate::version::Edit;
 use crate::wal::{LogPosition, LogState, SealedSegment};
 
@@ -33,14 +32,21 @@ impl Store {
             }
         };
         let mut writer = seat.into_writer();
-        let outcome = self.flush_large(&mut writer);
+        let flushed = self.flush_large(&mut writer);
+        let trouble = writer.log_broken.clone().or_else(|| match self.health.state() {
+            HealthState::WriteFenced(error) | HealthState::Poisoned(error) => Some(error),
+            _ => None,
+        });
         self.health.set(HealthState::Closed);
         self.queue.refuse_waiting(&Error::closed("the store"));
         self.env.notify();
         self.stop_workers();
-        let outcome = outcome.and_then(|()| self.seal_log(*writer));
+        let sealed = match &trouble {
+            Some(error) => Err(error.clone()),
+            None => self.seal_log(*writer),
+        };
         self.release_lock();
-        outcome
+        flushed.and(sealed)
     }
 
     /// Flushes the memtables that would take long to read again.
@@ -59,9 +65,9 @@ impl Store {
         for id in large {
             waiting.extend(self.freeze(writer, id)?);
         }
-        waiting.iter().try_for_each(|frozen| self.wait_flushed(frozen))?;
+        waiting.iter().try_for_each(|frozen| self.wait_flushed(frozen).map(drop))?;
         let pending: Vec<_> = self.structure().frozen.iter().cloned().collect();
-        pending.iter().try_for_each(|frozen| self.wait_flushed(frozen))
+        pending.iter().try_for_each(|frozen| self.wait_flushed(frozen).map(drop))
     }
 
     fn stop_workers(&self) {
@@ -79,35 +85,28 @@ impl Store {
     fn seal_log(&self, writer: Writer) -> Result<()> {
         self.syncer.sync()?;
         let active = writer.log.seal()?;
-        let mut obsolete = Vec::new();
-        self.install(Change {
-            build: &mut |structure| {
-                let oldest = structure.oldest_unflushed();
-                let sealed = structure.segments.iter().map(|segment| SealedSegment {
-                    segment: segment.number,
-                    bytes: segment.bytes.unwrap_or(active.bytes),
-                });
-                let (kept, freed): (Vec<_>, Vec<_>) =
-                    sealed.partition(|s| oldest.is_some() && structure.needs_segment(s.segment));
-                obsolete = freed.iter().map(|s| FileName::Log(s.segment)).collect();
-                let end = kept.last().copied().unwrap_or(active);
-                Ok(Edit {
-                    log: Some(LogState {
-                        sealed: kept,
-                        live_from: SegmentNo(self.next_file.load(Ordering::Relaxed)),
-                        horizon: Some(LogPosition { segment: end.segment, offset: end.bytes }),
-                    }),
-                    last_seq: Some(writer.next_seq.minus_one()),
-                    ..Edit::default()
-                })
-            },
-            publish: &mut |structure| {
-                for segment in &mut structure.segments {
-                    segment.written_by = WrittenBy::Earlier;
-                }
-                structure.obsolete.append(&mut obsolete);
-            },
-            new_files: Vec::new(),
+        let build = |structure: &Structure| {
+            let sealed = structure.segments.iter().map(|segment| SealedSegment {
+                segment: segment.number,
+                bytes: segment.bytes.unwrap_or(active.bytes),
+            });
+            let nothing_is_left = structure.oldest_unflushed().is_none();
+            let (kept, freed): (Vec<_>, Vec<_>) =
+                sealed.partition(|s| !nothing_is_left && structure.needs_segment(s.segment));
+            let end = kept.last().copied().unwrap_or(active);
+            let edit = Edit {
+                log: Some(LogState {
+                    sealed: kept,
+                    live_from: SegmentNo(self.next_file.load(Ordering::Relaxed)),
+                    horizon: Some(LogPosition { segment: end.segment, offset: end.bytes }),
+                }),
+                last_seq: Some(writer.next_seq.minus_one()),
+                ..Edit::default()
+            };
+            Ok((edit, freed))
+        };
+        self.install(Vec::new(), build, |structure, freed| {
+            structure.obsolete.extend(freed.iter().map(|s| FileName::Log(s.segment)));
         })
     }
 }

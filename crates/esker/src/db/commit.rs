@@ -50,6 +50,8 @@ struct QueueState {
     /// `None` while somebody leads, and for ever once the store is closed.
     writer: Option<Box<Writer>>,
     waiting: VecDeque<Arc<Ticket>>,
+    /// How many wait for the seat without a batch.
+    seat_waiters: usize,
 }
 
 /// A batch in the queue.
@@ -120,7 +122,7 @@ impl Drop for Seat<'_> {
         }
         let mut state = self.store.queue.state();
         state.writer = Some(writer);
-        let others_wait = !state.waiting.is_empty();
+        let others_wait = !state.waiting.is_empty() || state.seat_waiters > 0;
         drop(state);
         if others_wait {
             self.store.env.notify();
@@ -141,10 +143,14 @@ impl Store {
     /// `Closed` or `Poisoned`: the writer will not come back.
     pub fn lead(&self) -> Result<Seat<'_>> {
         let mut seat = None;
+        self.queue.state().seat_waiters += 1;
         self.env.wait_until(&mut || {
-            seat = self.try_lead();
+            if seat.is_none() {
+                seat = self.try_lead();
+            }
             seat.is_some() || self.health.check_reads().is_err()
         });
+        self.queue.state().seat_waiters -= 1;
         match seat {
             Some(seat) => Ok(seat),
             None => {
@@ -298,6 +304,11 @@ impl Store {
             self.replace_log(writer)?;
         }
         self.health.space_is_back();
+        let mut structure = self.structure();
+        structure.flush_trouble.clear();
+        structure.compaction_trouble.clear();
+        drop(structure);
+        self.env.notify();
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
 use crate::db::health::HealthState;
-use crate::db::install::Change;
+use crate::db::flush::table_meta;
 use crate::db::store::{KeyspaceCore, Store, Structure};
 use crate::env::{Job, Step};
 use crate::read::level::LevelCursor;
@@ -316,16 +316,16 @@ impl CompactionJob {
     fn install(&mut self, outputs: &[TableSummary]) -> Result<()> {
         let store = Arc::clone(&self.store);
         let metas: Vec<Arc<TableMeta>> =
-            outputs.iter().cloned().map(|summary| Arc::new(TableMeta::from(summary))).collect();
+            outputs.iter().map(|summary| Arc::new(table_meta(summary))).collect();
         let opened: Result<Vec<_>> = metas.iter().map(|meta| store.open_table(meta)).collect();
         let opened = opened?;
         let report = self.report(outputs);
         let (plan, keyspace) = (&self.plan, &self.keyspace);
-        let installed = store.install(Change {
-            build: &mut |structure| compaction_edit(structure, keyspace, plan, &metas, &report),
-            publish: &mut |structure| publish_compaction(structure, keyspace, plan, &opened),
-            new_files: self.files.iter().map(|id| FileName::Table(*id)).collect(),
-        });
+        let installed = store.install(
+            self.files.iter().map(|id| FileName::Table(*id)).collect(),
+            |structure| Ok((compaction_edit(structure, keyspace, plan, &metas, &report)?, ())),
+            |structure, ()| publish_compaction(structure, keyspace, plan, &opened),
+        );
         self.outcome = match &installed {
             Ok(()) => Outcome::Installed,
             Err(error) if error.kind() == ErrorKind::Closed => Outcome::Unfinished,

@@ -27,7 +27,6 @@ use crate::base::names::FileName;
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::db::health::HealthState;
-use crate::db::install::Change;
 use crate::db::store::{Frozen, NAMED_TABLES_MAX, Segment, Store, Structure, WrittenBy};
 use crate::env::{Job, Step};
 use crate::read::view::View;
@@ -172,16 +171,17 @@ impl FlushJob {
         let summary = self.merge.outputs().first().cloned();
         let summary = summary.expect("a memtable that was frozen holds something");
         self.sync_log_if_needed(&summary)?;
-        let meta = Arc::new(TableMeta::from(summary));
+        let meta = Arc::new(table_meta(&summary));
         let table = store.open_table(&meta)?;
         let frozen = self.frozen.clone();
-        let installed = store.install(Change {
-            build: &mut |structure| flush_edit(&store, structure, &frozen, &meta),
-            publish: &mut |structure| publish_flush(structure, &frozen, &table, &meta),
-            new_files: vec![FileName::Table(self.table)],
-        });
+        let installed = store.install(
+            vec![FileName::Table(self.table)],
+            |structure| Ok((flush_edit(&store, structure, &frozen, &meta)?, ())),
+            |structure, ()| publish_flush(structure, &frozen, &table, &meta),
+        );
         self.outcome = match &installed {
             Ok(()) => Outcome::Installed,
+            Err(error) if error.kind() == ErrorKind::Closed => Outcome::Unfinished,
             Err(_) => Outcome::InDoubt,
         };
         installed
@@ -203,7 +203,9 @@ impl FlushJob {
         if error.kind() == ErrorKind::NoSpace {
             self.store.health.set(HealthState::NoSpace(error.clone()));
         }
-        self.store.structure().flush_trouble.failed(error);
+        if self.frozen.keyspace.check_not_dropped().is_ok() {
+            self.store.structure().flush_trouble.failed(error);
+        }
     }
 }
 
@@ -220,6 +222,23 @@ impl Drop for FlushJob {
         }
         drop(structure);
         self.store.env.notify();
+    }
+}
+
+/// What the manifest keeps of a table.
+pub(crate) fn table_meta(summary: &TableSummary) -> TableMeta {
+    TableMeta {
+        id: summary.id,
+        bytes: summary.bytes,
+        entries: summary.entries,
+        tombstones: summary.tombstones,
+        keys: summary.keys,
+        range: summary.range.clone(),
+        seq_min: summary.seq_min,
+        seq_max: summary.seq_max,
+        key_bytes: summary.key_bytes,
+        value_bytes: summary.value_bytes,
+        filter_bits: summary.filter_bits,
     }
 }
 

@@ -28,7 +28,9 @@ impl Store {
         while writer.active_bytes >= limit {
             let largest = writer.actives.iter().max_by_key(|(_, memtable)| memtable.bytes());
             let Some(id) = largest.map(|(id, _)| *id) else { return Ok(()) };
-            self.freeze(writer, id)?;
+            if self.freeze(writer, id)?.is_none() {
+                return Ok(());
+            }
             if let Some(id) = self.keyspace_that_holds_the_log(limit) {
                 self.freeze(writer, id)?;
             }

@@ -23,48 +23,44 @@ use crate::version::{Edit, Manifest, StoreState};
 /// A manifest that has grown by this much since its snapshot is replaced by a new one.
 const MANIFEST_GROWTH_BYTES_MAX: u64 = 1 << 20;
 
-/// An edit that is to be installed, and what happens once it is durable.
-pub(crate) struct Change<'a> {
-    /// Builds the edit; runs under the structure's lock, with the manifest taken.
-    pub build: &'a mut dyn FnMut(&Structure) -> Result<Edit>,
-    /// Publishes what the edit changed; runs under the structure's lock, once it is durable.
-    pub publish: &'a mut dyn FnMut(&mut Structure),
-    /// Files that the edit makes part of the store.
-    pub new_files: Vec<FileName>,
-}
-
 impl Store {
     /// Makes a change durable and visible, or neither.
+    ///
+    /// `build` makes the edit, under the structure's lock and with the manifest taken; `publish`
+    /// makes it visible, under the same lock, once it is durable. What `build` found out besides
+    /// goes to `publish`. `new_files` are the files that the edit makes part of the store.
     ///
     /// # Errors
     /// What `build` answered; `Io` or `NoSpace` of the manifest: then the change is not visible,
     /// and after a crash it may have happened or not.
-    pub fn install(&self, change: Change<'_>) -> Result<()> {
+    pub fn install<T, R>(
+        &self,
+        new_files: Vec<FileName>,
+        build: impl FnOnce(&Structure) -> Result<(Edit, T)>,
+        publish: impl FnOnce(&mut Structure, T) -> R,
+    ) -> Result<R> {
         let manifest = self.take_manifest()?;
-        let structure = self.structure();
-        let built = (change.build)(&structure).map(|mut edit| {
-            edit.next_file = self.next_file.load(Ordering::Relaxed);
-            edit.horizon = Some(self.syncer.synced());
-            let next = structure.state.apply(&edit);
-            (edit, next)
-        });
-        let (edit, next) = match built {
+        let built = {
+            let structure = self.structure();
+            build(&structure).map(|(mut edit, found)| {
+                edit.next_file = self.next_file.load(Ordering::Relaxed);
+                edit.horizon = Some(self.syncer.synced());
+                let next = structure.state.apply(&edit);
+                (edit, found, next)
+            })
+        };
+        let (edit, found, next) = match built {
             Ok(built) => built,
             Err(error) => {
-                drop(structure);
                 self.give_back_manifest(manifest);
                 return Err(error);
             }
         };
-        drop(structure);
         match self.write_edit(manifest, &edit) {
-            Ok(manifest) => {
-                self.publish_edit(manifest, next, change.publish);
-                Ok(())
-            }
+            Ok(manifest) => Ok(self.publish_edit(manifest, next, |s| publish(s, found))),
             Err(error) => {
                 let mut structure = self.structure();
-                structure.doubtful.extend(change.new_files);
+                structure.doubtful.extend(new_files);
                 structure.manifest = ManifestSlot::Lost;
                 drop(structure);
                 self.env.notify();
@@ -146,15 +142,15 @@ impl Store {
     }
 
     /// After the edit is durable: publish, mark, remove.
-    fn publish_edit(
+    fn publish_edit<R>(
         &self,
         mut manifest: Manifest,
         next: StoreState,
-        publish: &mut dyn FnMut(&mut Structure),
-    ) {
+        publish: impl FnOnce(&mut Structure) -> R,
+    ) -> R {
         let mut structure = self.structure();
         structure.state = next;
-        publish(&mut structure);
+        let published = publish(&mut structure);
         let obsolete = std::mem::take(&mut structure.obsolete);
         drop(structure);
         let marked = manifest.mark();
@@ -172,6 +168,7 @@ impl Store {
         };
         drop(structure);
         self.env.notify();
+        published
     }
 
     /// Gives up the space that was set aside for a full disk; `false` if there is none.

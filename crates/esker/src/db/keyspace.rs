@@ -1,13 +1,12 @@
 //! `Keyspace`: a named, separate ordered map, and all reads and writes of one.
 
 use std::fmt;
-use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use crate::base::batch::WriteBatch;
 use crate::base::error::Result;
 use crate::base::key::SeqNo;
-use crate::base::range::Bounds;
+use crate::base::range::{Bounds, KeyBounds};
 use crate::base::value::Value;
 use crate::db::options::{Durability, WriteOptions};
 use crate::db::snapshot::Snapshot;
@@ -196,10 +195,8 @@ impl Keyspace {
     ///
     /// Nothing is read before the first item. Later writes are not seen. The iterator owns what
     /// it needs: it may outlive the store's handle and go to another thread.
-    ///
-    /// For all entries with untyped bounds use [`iter`](Self::iter).
-    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Iter {
-        self.scan(Bounds::from_range(&range), None)
+    pub fn range(&self, range: impl KeyBounds) -> Iter {
+        self.scan(range.to_bounds(), None)
     }
 
     /// All entries, in order, from either end, as of now.

@@ -10,7 +10,7 @@
 //! - [`background`]: which job runs next
 //! - [`keyspace`], [`snapshot`]: the handles
 //! - [`health`]: what still works after trouble
-//! - [`stats`], [`check`]: the store's pictures of itself
+//! - [`stats`], [`check`], [`dump`]: the store's pictures of itself
 //!
 //! Invariants:
 //!
@@ -33,14 +33,15 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, Result};
 use crate::base::key::KeyspaceId;
 use crate::base::limits;
-use crate::db::install::Change;
+use crate::base::names::FileName;
 use crate::db::keyspace::{Handle, Keyspace};
 use crate::db::options::{IfMissing, Options, Settings};
-use crate::db::store::{KeyspaceCore, Store};
+use crate::db::store::{KeyspaceCore, Store, Structure};
 use crate::env::Env;
 use crate::env::threads::ThreadEnv;
 use crate::read::view::View;
@@ -53,6 +54,7 @@ pub(crate) mod check;
 pub(crate) mod close;
 pub(crate) mod commit;
 pub(crate) mod compact;
+pub(crate) mod dump;
 pub(crate) mod flush;
 pub(crate) mod freeze;
 pub(crate) mod health;
@@ -109,8 +111,8 @@ impl Db {
     }
 
     pub(crate) fn open_with(path: &Path, options: &Options, missing: IfMissing) -> Result<Self> {
-        let settings = options.settle(crate::vfs::os::memory_bytes())?;
-        if missing == IfMissing::Refuse && !crate::vfs::os::is_directory(path) {
+        let settings = options.settle(crate::vfs::machine::memory_bytes())?;
+        if missing == IfMissing::Refuse && !crate::vfs::machine::is_directory(path) {
             return Err(Error::invalid(format!("{} holds no store", path.display())));
         }
         Self::open_on(OsDisk::open_dir(path)?, ThreadEnv::new(), settings, missing)
@@ -244,31 +246,23 @@ impl Store {
         self.health.check_writes()?;
         self.sync_log()?;
         let memtable = self.settings.memtable();
-        let mut created = None;
-        let mut new_id = None;
-        self.install(Change {
-            build: &mut |structure| {
-                let next = structure.state.next_keyspace;
-                let after = next.checked_add(1).ok_or_else(|| {
-                    Error::invalid("4,294,967,295 keyspaces were created in this store")
-                })?;
-                new_id = Some(KeyspaceId(next));
-                Ok(Edit {
-                    created: vec![(KeyspaceId(next), name.to_string())],
-                    next_keyspace: Some(after),
-                    ..Edit::default()
-                })
-            },
-            publish: &mut |structure| {
-                let id = new_id.expect("the edit was built");
-                let view = View::new(Arc::clone(&memtable));
-                let core = KeyspaceCore::new(id, name.to_string(), view);
-                structure.keyspaces.insert(id, Arc::clone(&core));
-                created = Some(core);
-            },
-            new_files: Vec::new(),
+        let build = |structure: &Structure| {
+            let next = structure.state.next_keyspace;
+            let after = next.checked_add(1).ok_or_else(|| {
+                Error::invalid("4,294,967,295 keyspaces were created in this store")
+            })?;
+            let edit = Edit {
+                created: vec![(KeyspaceId(next), name.to_string())],
+                next_keyspace: Some(after),
+                ..Edit::default()
+            };
+            Ok((edit, KeyspaceId(next)))
+        };
+        let core = self.install(Vec::new(), build, |structure, id| {
+            let core = KeyspaceCore::new(id, name.to_string(), View::new(Arc::clone(&memtable)));
+            structure.keyspaces.insert(id, Arc::clone(&core));
+            core
         })?;
-        let core = created.expect("the edit was published");
         seat.writer().actives.insert(core.id, memtable);
         Ok(core)
     }
@@ -280,17 +274,14 @@ impl Store {
             .ok_or_else(|| Error::invalid(format!("there is no keyspace {name:?}")))?;
         self.health.check_writes()?;
         self.sync_log()?;
-        self.install(Change {
-            build: &mut |_| Ok(Edit { dropped: vec![core.id], ..Edit::default() }),
-            publish: &mut |structure| {
-                core.dropped.store(true, std::sync::atomic::Ordering::Release);
-                structure.keyspaces.remove(&core.id);
-                structure.frozen.retain(|frozen| frozen.keyspace.id != core.id);
-                let tables = core.view().levels.iter().flat_map(|t| t.to_vec()).collect::<Vec<_>>();
-                let names = tables.iter().map(|t| crate::base::names::FileName::Table(t.summary().id));
-                structure.obsolete.extend(names);
-            },
-            new_files: Vec::new(),
+        let edit = Edit { dropped: vec![core.id], ..Edit::default() };
+        self.install(Vec::new(), |_| Ok((edit, ())), |structure, ()| {
+            core.dropped.store(true, Ordering::Release);
+            structure.keyspaces.remove(&core.id);
+            structure.frozen.retain(|frozen| frozen.keyspace.id != core.id);
+            let view = core.view();
+            let tables = view.levels.iter().flat_map(|tables| tables.iter());
+            structure.obsolete.extend(tables.map(|table| FileName::Table(table.summary().id)));
         })?;
         if let Some(memtable) = seat.writer().actives.remove(&core.id) {
             seat.writer().active_bytes -= memtable.bytes() as u64;

@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::error::{Error, Result};
 use crate::base::key::SeqNo;
-use crate::base::range::Bounds;
+use crate::base::range::{Bounds, KeyBounds};
 use crate::base::value::Value;
 use crate::db::keyspace::{Handle, Keyspace};
 use crate::db::store::Store;
@@ -128,8 +127,8 @@ impl Snapshot {
     }
 
     /// The entries in `range` at that time, in order, from either end.
-    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Iter {
-        self.scan(Bounds::from_range(&range))
+    pub fn range(&self, range: impl KeyBounds) -> Iter {
+        self.scan(range.to_bounds())
     }
 
     /// All entries at that time.
