@@ -26,6 +26,8 @@ pub struct Log {
     group: Vec<u8>,
     /// How much of the active segment was durable when the group began.
     group_synced: u64,
+    /// The group's first sequence number.
+    group_seq: SeqNo,
     /// The next record's first sequence number.
     next_seq: SeqNo,
     /// Set while the length of the active segment may be named somewhere, or bytes that belong to
@@ -77,6 +79,7 @@ impl Log {
             active,
             group: Vec::new(),
             group_synced: 0,
+            group_seq: first_seq,
             next_seq: first_seq,
             is_closed: false,
             syncer: Arc::new(syncer),
@@ -89,6 +92,7 @@ impl Log {
         invariant!(W2, !self.is_closed, "a record for closed segment {}", self.active.segment);
         assert!(op_count > 0 && payload.len() <= BATCH_BYTES_MAX, "a batch within its limits");
         if self.group.is_empty() {
+            self.group_seq = seq;
             self.group_synced = self.syncer.synced_in(self.active.segment);
         }
         let place = Place {
@@ -101,8 +105,8 @@ impl Log {
         self.next_seq = seq.plus(u64::from(op_count));
     }
 
-    /// Hands the group to the operating system. After an error the group is not in the log, and
-    /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow.
+    /// Hands the group to the operating system. After an error the group is not in the log, its
+    /// sequence numbers are free again, and only [`replace`](Self::replace) or [`seal`](Self::seal) may follow.
     pub fn write(&mut self) -> Result<()> {
         if self.group.is_empty() {
             return Ok(());
@@ -113,6 +117,7 @@ impl Log {
             self.syncer.appended(self.active.end);
         } else {
             self.is_closed = !planted::is_on(Bug::AppendAfterShortWrite);
+            self.next_seq = self.group_seq;
         }
         self.group.clear();
         self.group.shrink_to(GROUP_KEEP_BYTES);
@@ -123,15 +128,14 @@ impl Log {
     /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number.
     pub fn rotate(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
         invariant!(W2, !self.is_closed, "rotation of closed segment {}", self.active.segment);
-        invariant!(W1, first_seq == self.next_seq, "segment from {first_seq} on");
         let active = self.open_next(next, first_seq)?;
-        Ok(self.switch_to(active, first_seq))
+        Ok(self.switch_to(active))
     }
 
     /// Goes on in a new segment after a failed write or rotation: cuts the old one where its last
     /// good group ends, and makes the new header, which says so, durable, so that no crash brings
-    /// the failed group back. `first_seq` is that of the failed group, or a later number. After a
-    /// failed sync there is no going on: this returns that error.
+    /// the failed group back; its sequence numbers are used again. After a failed sync there is no
+    /// going on: this returns that error.
     pub fn replace(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
         self.syncer.check()?;
         // What stays behind the end is ignored in any case.
@@ -139,13 +143,14 @@ impl Log {
         let active = self.open_next(next, first_seq)?;
         active.file.sync_handle().sync()?;
         self.disk.sync_dir()?;
-        Ok(self.switch_to(active, first_seq))
+        Ok(self.switch_to(active))
     }
 
     /// Creates the segment behind the active one, which from here on keeps its length: a header
     /// that names it may exist even if this fails.
     fn open_next(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<Active> {
         assert!(self.group.is_empty(), "a group is written before its segment ends");
+        invariant!(W1, first_seq == self.next_seq, "{first_seq} where {} follows", self.next_seq);
         assert!(next > self.active.segment, "segment {next} behind {}", self.active.segment);
         self.is_closed = true;
         let header = SegmentHeader {
@@ -157,11 +162,10 @@ impl Log {
         Active::create(&*self.disk, self.store_id, &header)
     }
 
-    fn switch_to(&mut self, active: Active, first_seq: SeqNo) -> SealedSegment {
+    fn switch_to(&mut self, active: Active) -> SealedSegment {
         let sealed = self.active.sealed();
         self.syncer.rotated(active.sealed(), active.file.sync_handle());
         self.active = active;
-        self.next_seq = first_seq;
         self.is_closed = false;
         sealed
     }

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use crate::base::error::{ErrorKind, Result};
+use crate::base::key::SeqNo;
+use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::vfs::ReadFile;
 use crate::wal::record::{
-    Mismatch, Place, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, header_bytes,
+    Checked, Mismatch, Place, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader, header_bytes,
 };
 
 /// What is read at once. A multiple of [`RECORD_ALIGN`].
@@ -69,6 +71,11 @@ impl RecordReader {
         self.window.file.len()
     }
 
+    /// The file's name.
+    pub fn name(&self) -> FileName {
+        self.window.file.name()
+    }
+
     /// The next record that ends at or before `limit`, at most the file's length.
     pub fn next(&mut self, limit: u64) -> Result<Next<'_>> {
         let offset = self.at;
@@ -95,11 +102,7 @@ impl RecordReader {
     }
 
     /// The header at `offset`, of a record that fits below `limit`.
-    fn header(
-        &mut self,
-        offset: u64,
-        limit: u64,
-    ) -> Result<std::result::Result<crate::wal::record::Checked, Hole>> {
+    fn header(&mut self, offset: u64, limit: u64) -> Result<std::result::Result<Checked, Hole>> {
         let hole = |mismatch| Hole { offset, mismatch, is_short: false };
         let head_end = offset + RECORD_HEADER_BYTES as u64;
         let place = self.place(offset);
@@ -126,16 +129,21 @@ impl RecordReader {
         Ok(Ok(checked))
     }
 
-    /// Looks at every place from where the reader stands to the end of the file for the header of
-    /// a record with a sequence number of at least `seq_min`, and hands what it states to `found`.
-    /// A header whose payload is torn counts: linear in what is read, whatever is read.
-    pub fn scan(&mut self, seq_min: u64, found: &mut dyn FnMut(RecordHeader)) -> Result<()> {
-        let mut offset = self.at;
+    /// Looks at every place from `offset` to the end of the file for the header of a record with a
+    /// sequence number of at least `seq_min`, and hands what it states to `found`. A header whose
+    /// payload is torn counts: linear in what is read, whatever is read.
+    pub fn scan(
+        &mut self,
+        mut offset: u64,
+        seq_min: SeqNo,
+        found: &mut dyn FnMut(RecordHeader),
+    ) -> Result<()> {
+        let place = self.place(offset);
         while let Some(bytes) = self.window.bytes(offset, RECORD_HEADER_BYTES)? {
-            let place = Place { store_id: self.store_id, file_number: self.number(), offset };
+            let place = Place { offset, ..place };
             let checked = header_bytes(bytes).map(|bytes| RecordHeader::decode(bytes, place));
             if let Some(Ok(checked)) = checked
-                && checked.header.seq.get() >= seq_min
+                && checked.header.seq >= seq_min
             {
                 found(checked.header);
             }
@@ -149,7 +157,7 @@ impl RecordReader {
     }
 
     fn number(&self) -> u64 {
-        self.window.file.name().number().unwrap_or_default()
+        self.name().number().unwrap_or_default()
     }
 
     /// What a torn batch at the reader's place still holds, for the planted bug that believes it.
@@ -215,8 +223,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::key::{SegmentNo, SeqNo};
-    use crate::base::names::FileName;
+    use crate::base::key::SegmentNo;
     use crate::wal::record::{RecordKind, encode_record};
 
     #[derive(Debug)]
@@ -291,7 +298,7 @@ mod tests {
         let mut reader = reader(bytes.clone());
         assert!(matches!(reader.next(bytes.len() as u64).unwrap(), Next::Hole(_)));
         let mut seen = Vec::new();
-        reader.scan(1, &mut |header| seen.push(header.seq.get())).unwrap();
+        reader.scan(0, SeqNo::new(1), &mut |header| seen.push(header.seq.get())).unwrap();
         assert_eq!(seen, [1, 2]);
     }
 

@@ -141,10 +141,7 @@ impl RecordHeader {
     }
 
     /// Reads the header of the record at `place`.
-    pub fn decode(
-        bytes: &[u8; RECORD_HEADER_BYTES],
-        place: Place,
-    ) -> Result<Checked, HeaderFault> {
+    pub fn decode(bytes: &[u8; RECORD_HEADER_BYTES], place: Place) -> Result<Checked, HeaderFault> {
         let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
         let reserved = word(28);
         if reserved != 0 {

@@ -71,7 +71,11 @@ impl SegmentHeader {
             return Ok(Err(explain_mismatch(body, store_id, segment, computed, stored)));
         }
         let Some((version, features, header)) = read_fields(body) else {
-            return Ok(Err(Mismatch::new("segment header", "valid fields", "a number out of range")));
+            return Ok(Err(Mismatch::new(
+                "segment header",
+                "valid fields",
+                "a number out of range",
+            )));
         };
         check_known(segment, version, features)?;
         Ok(header.check())
@@ -151,6 +155,10 @@ fn explain_mismatch(
     } else if of_segment != Some(segment.0) {
         Mismatch::new("segment header", format!("segment {segment}"), "another segment's header")
     } else {
-        Mismatch::new("segment header checksum", format!("{computed:#010x}"), format!("{stored:#010x}"))
+        Mismatch::new(
+            "segment header checksum",
+            format!("{computed:#010x}"),
+            format!("{stored:#010x}"),
+        )
     }
 }

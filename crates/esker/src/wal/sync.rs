@@ -47,8 +47,7 @@ impl LogSyncer {
         file: Arc<dyn SyncFile>,
     ) -> Self {
         let active = Unsynced { sealed: active, file };
-        let state =
-            SyncState { older: Vec::new(), active, synced, named_upto: None, failed: None };
+        let state = SyncState { older: Vec::new(), active, synced, named_upto: None, failed: None };
         Self { disk, state: Mutex::new(state) }
     }
 
