@@ -116,7 +116,7 @@ impl Log {
             self.active.end += self.group.len() as u64;
             self.syncer.appended(self.active.end);
         } else {
-            self.is_closed = !planted::is_on(Bug::AppendAfterShortWrite);
+            self.is_closed = true;
             self.next_seq = self.group_seq;
         }
         self.group.clear();
@@ -138,6 +138,10 @@ impl Log {
     /// going on: this returns that error.
     pub fn replace(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
         self.syncer.check()?;
+        if planted::is_on(Bug::AppendAfterShortWrite) {
+            self.is_closed = false;
+            return Ok(self.active.sealed());
+        }
         // What stays behind the end is ignored in any case.
         let _ = self.active.file.seal(self.active.end);
         let active = self.open_next(next, first_seq)?;
