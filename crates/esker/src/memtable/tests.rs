@@ -351,7 +351,7 @@ fn m4_overwrites_of_a_hot_key_do_not_grow_the_tree() {
     // 16 of header, 24 of links, 3 of key, 8 of value, rounded; the first one has no links.
     assert_eq!(memtable.bytes() - before, 100_000 * 56 - 24);
     assert_eq!(memtable.get(b"hot", SeqNo::new(9)), None);
-    for seq in (10..100_010).step_by(101) {
+    for seq in (10..100_010_u64).step_by(101) {
         let value = seq.to_le_bytes();
         assert_eq!(memtable.get(b"hot", SeqNo::new(seq)), Some((put(seq), &value[..])));
     }
