@@ -9,6 +9,8 @@ mod env;
 mod memtable;
 mod read;
 mod sstable;
+#[cfg(test)]
+mod testing;
 mod version;
 mod vfs;
 mod wal;
