@@ -22,6 +22,7 @@ use crate::{Db, Iter, Options};
 pub use crate::base::planted::Bug;
 #[cfg(feature = "planted")]
 pub use crate::base::planted::plant;
+pub use crate::base::range::Bounds;
 pub use crate::db::compact::CompactionReport;
 pub use crate::env::pump::PumpEnv;
 pub use crate::env::threads::ThreadEnv;
