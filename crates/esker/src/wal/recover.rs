@@ -299,7 +299,8 @@ impl Replay<'_> {
     fn half_batch(&mut self, reader: &mut RecordReader, segment: SegmentNo) -> Result<()> {
         let offset = reader.offset();
         let Some((header, mut payload)) = reader.torn_payload()? else { return Ok(()) };
-        if let Some(bad) = decode_ops(&payload).find_map(std::result::Result::err) {
+        let bad = decode_ops(&payload).find_map(std::result::Result::err);
+        if let Some(bad) = bad {
             payload.truncate(bad.offset);
         }
         (self.apply)(header.seq, &payload, LogPosition { segment, offset })
