@@ -4,7 +4,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use esker::internals::faults::{DiskOp, Errno, Fault as DiskFault, FaultPlan, FaultRule, FileClass};
+use esker::internals::faults::{
+    DiskOp, Errno, Fault as DiskFault, FaultPlan, FaultRule, FileClass,
+};
 use esker::internals::names::FileName;
 use esker::internals::{CrashPolicy, PumpEnv, SimDisk};
 use esker::{Db, ErrorKind, Keyspace, Options, Snapshot, Value, WriteBatch, WriteOptions};
@@ -325,7 +327,8 @@ mod tests {
 
     #[test]
     fn the_words_of_scripts_mean_the_disks() {
-        for (op, means) in [("create", DiskOp::Create), ("seal", DiskOp::Seal), ("read", DiskOp::Read)]
+        for (op, means) in
+            [("create", DiskOp::Create), ("seal", DiskOp::Seal), ("read", DiskOp::Read)]
         {
             assert_eq!(disk_op(op), means);
         }

@@ -27,7 +27,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run seeds until one fails
+    /// Run seeds until one fails, or all of them
     Run {
         /// How many
         #[arg(long, default_value_t = 1000)]
@@ -35,6 +35,9 @@ enum Command {
         /// The first one
         #[arg(long, default_value_t = 0)]
         start: u64,
+        /// Go on after a failure
+        #[arg(long)]
+        keep_going: bool,
     },
     /// Run one history and print each operation with its answer behind it
     Replay(Source),
@@ -61,7 +64,7 @@ struct Source {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Run { seeds, start } => Ok(run_seeds(start, seeds)),
+        Command::Run { seeds, start, keep_going } => Ok(run_seeds(start, seeds, keep_going)),
         Command::Replay(source) => Ok(replay(&source.script()?)),
         Command::Minimize { source, tries } => minimize(&source.script()?, tries),
     }
@@ -82,22 +85,30 @@ impl Source {
     }
 }
 
-fn run_seeds(start: u64, seeds: u64) -> ExitCode {
+fn run_seeds(start: u64, seeds: u64, keep_going: bool) -> ExitCode {
     hush_panics();
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left");
     let progress = ProgressBar::new(seeds).with_style(style.expect("the template is right"));
     let mut reached = Reached::default();
+    let mut failed = 0;
     for seed in start..start.saturating_add(seeds) {
         let outcome = run::<Simulated>(&generate(seed), &mut |_, _| {});
         reached.merge(&outcome.reached);
         if let Some(broken) = outcome.broken {
-            progress.finish_and_clear();
-            println!("seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}");
-            return ExitCode::FAILURE;
+            failed += 1;
+            progress.suspend(|| {
+                println!("seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}");
+            });
+            if !keep_going {
+                break;
+            }
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
+    if failed > 0 {
+        return ExitCode::FAILURE;
+    }
     print!("{seeds} seeds from {start} on are right. They came by:\n{reached}");
     ExitCode::SUCCESS
 }

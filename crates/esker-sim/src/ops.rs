@@ -152,7 +152,8 @@ impl Span {
     }
 }
 
-/// Bytes. Bare where that can be read back, else in quotes with `\xNN`.
+/// Bytes. Bare where that can be read back, else in quotes with `\xNN`, and `\{300}x` for 300 times
+/// the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Text(pub Vec<u8>);
 
@@ -454,6 +455,9 @@ impl fmt::Display for Span {
     }
 }
 
+/// As many equal bytes in a row are written as a count and the byte.
+const RUN_MIN: usize = 16;
+
 impl Text {
     /// Whether a byte may stand outside quotes.
     pub(crate) fn is_bare(byte: u8) -> bool {
@@ -463,15 +467,23 @@ impl Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.is_empty() && self.0.iter().all(|byte| Self::is_bare(*byte)) {
+        let is_bare = self.0.iter().all(|byte| Self::is_bare(*byte));
+        let has_run = self.0.chunk_by(|a, b| a == b).any(|run| run.len() >= RUN_MIN);
+        if !self.0.is_empty() && is_bare && !has_run {
             return f.write_str(&String::from_utf8_lossy(&self.0));
         }
         f.write_str("\"")?;
-        for byte in &self.0 {
-            match byte {
-                b'"' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
-                b' '..=b'~' => write!(f, "{}", char::from(*byte))?,
-                _ => write!(f, "\\x{byte:02x}")?,
+        for run in self.0.chunk_by(|a, b| a == b) {
+            let (times, shown) = if run.len() < RUN_MIN { (run.len(), 1) } else { (1, run.len()) };
+            for _ in 0..times {
+                if shown > 1 {
+                    write!(f, "\\{{{shown}}}")?;
+                }
+                match run[0] {
+                    byte @ (b'"' | b'\\') => write!(f, "\\{}", char::from(byte))?,
+                    byte @ b' '..=b'~' => write!(f, "{}", char::from(byte))?,
+                    byte => write!(f, "\\x{byte:02x}")?,
+                }
             }
         }
         f.write_str("\"")

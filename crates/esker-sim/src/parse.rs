@@ -404,24 +404,35 @@ fn whole_text(word: &str) -> Parsed<Text> {
 fn quoted_text(text: &str) -> Parsed<(Text, &str)> {
     let mut bytes = Vec::new();
     let mut rest = text;
-    loop {
-        let mut chars = rest.chars();
-        match chars.next() {
-            None => return wrong("a quote is not closed"),
-            Some('"') => return Ok((Text(bytes), chars.as_str())),
-            Some('\\') => match chars.next() {
-                Some(escaped @ ('"' | '\\')) => bytes.push(escaped as u8),
-                Some('x') => {
-                    let digits = chars.as_str().get(..2).unwrap_or_default();
-                    let byte = u8::from_str_radix(digits, 16);
-                    bytes.push(byte.map_err(|_| ParseError(format!("`\\x{digits}`")))?);
-                    chars = chars.as_str()[2..].chars();
-                }
-                _ => return wrong("a backslash stands before \", \\ or xNN"),
-            },
-            Some(plain) => bytes.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
+    while !rest.starts_with('"') {
+        let mut times = 1;
+        if let Some(counted) = rest.strip_prefix("\\{") {
+            let (count, behind) = counted.split_once('}').unwrap_or_default();
+            times = count.parse().map_err(|_| ParseError(format!("`{count}` is no count")))?;
+            rest = behind;
         }
-        rest = chars.as_str();
+        let (byte, behind) = quoted_byte(rest)?;
+        bytes.resize(bytes.len() + usize::from(times.min(u16::MAX)), byte);
+        rest = behind;
+    }
+    Ok((Text(bytes), &rest[1..]))
+}
+
+/// The byte that a quoted text begins with.
+fn quoted_byte(text: &str) -> Parsed<(u8, &str)> {
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some('\\'), Some(escaped @ ('"' | '\\'))) => Ok((escaped as u8, &text[2..])),
+        (Some('\\'), Some('x')) => {
+            let digits = text.get(2..4).unwrap_or_default();
+            let byte = u8::from_str_radix(digits, 16);
+            Ok((byte.map_err(|_| ParseError(format!("`\\x{digits}`")))?, &text[4..]))
+        }
+        (Some(plain @ ' '..='~'), _) if plain != '\\' => Ok((plain as u8, &text[1..])),
+        (None, _) => wrong("a quote is not closed"),
+        _ => wrong(format!(
+            "`{text}`: \\\", \\\\, \\xNN, \\{{N}} or a printable character is expected"
+        )),
     }
 }
 
@@ -434,6 +445,8 @@ put a v1
 put users:"" v1~4000 sync
 put "\x00\xff\"\\ #" "" os
 delete users:a
+put "\{300}x" v1
+put "a\{16}\x00" v1
 delete a sync
 batch put a v1 | delete users:b | put c "" | sync
 batch delete a
@@ -521,6 +534,9 @@ rot manifest cut 0
             "pump",
             "put \"\\xg0\" 1",
             "put \"\\x",
+            "put \"\\{9\" 1",
+            "put \"\\{9}\" 1",
+            "put \"é\" 1",
             "multi_get users a",
             "seed",
             "keyspace a:b",
