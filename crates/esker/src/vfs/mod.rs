@@ -5,6 +5,7 @@
 //! that does not exist. Names are [`FileName`]s, so no path can be built from a user's input and a
 //! fault plan can aim at a class of files.
 //!
+//! - [`machine`]: how much memory there is
 //! - [`os`]: a directory of the operating system
 //! - [`sim`]: a simulated disk that knows what was synced, and can be crashed
 //! - [`faults`]: rules that make chosen operations of the simulated disk fail
@@ -39,6 +40,7 @@ use crate::base::error::{Error, Result};
 use crate::base::names::FileName;
 
 pub mod faults;
+pub mod machine;
 pub mod os;
 pub mod sim;
 
