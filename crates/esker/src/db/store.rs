@@ -136,6 +136,9 @@ pub(crate) enum WrittenBy {
 pub(crate) struct Frozen {
     pub keyspace: Arc<KeyspaceCore>,
     pub memtable: Arc<Memtable>,
+    /// The last sequence number that was given out when it was frozen. Every batch that reached
+    /// this memtable ends at or before it, also the part of the batch in other keyspaces.
+    pub through: SeqNo,
     /// Set once it is installed: the table that it became.
     pub flushed: Arc<OnceLock<Arc<TableMeta>>>,
 }

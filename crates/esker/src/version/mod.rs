@@ -3,6 +3,7 @@
 
 mod codec;
 mod current;
+mod describe;
 mod edit;
 mod fields;
 mod levels;
@@ -11,6 +12,7 @@ mod read_manifest;
 mod state;
 mod table_meta;
 
+pub use describe::describe;
 pub use edit::{Edit, KeyspaceCounters, KeyspaceEdit, SweepEdit};
 pub use levels::{Broken, Version};
 pub use manifest::Manifest;

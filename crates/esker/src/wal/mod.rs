@@ -7,8 +7,12 @@ use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 
 mod chain;
+<<<<<<< HEAD
 #[cfg(test)]
 mod crash_tests;
+=======
+mod describe;
+>>>>>>> main
 mod log;
 pub mod reader;
 pub mod record;
@@ -16,6 +20,7 @@ mod recover;
 mod segment;
 mod sync;
 
+pub use describe::describe;
 pub use log::Log;
 pub use recover::{RecoveredLog, recover};
 pub use sync::LogSyncer;
