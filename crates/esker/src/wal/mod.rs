@@ -7,12 +7,9 @@ use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 
 mod chain;
-<<<<<<< HEAD
 #[cfg(test)]
 mod crash_tests;
-=======
 mod describe;
->>>>>>> main
 mod log;
 pub mod reader;
 pub mod record;
