@@ -7,6 +7,8 @@ use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 
 mod chain;
+#[cfg(test)]
+mod crash_tests;
 mod describe;
 mod log;
 pub mod reader;

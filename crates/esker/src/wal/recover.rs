@@ -299,10 +299,8 @@ impl Replay<'_> {
     fn half_batch(&mut self, reader: &mut RecordReader, segment: SegmentNo) -> Result<()> {
         let offset = reader.offset();
         let Some((header, mut payload)) = reader.torn_payload()? else { return Ok(()) };
-        let bad = decode_ops(&payload).find_map(std::result::Result::err);
-        if let Some(bad) = bad {
-            payload.truncate(bad.offset);
-        }
+        let bad = decode_ops(&payload).find_map(|op| op.err()).map(|bad| bad.offset);
+        payload.truncate(bad.unwrap_or(payload.len()));
         (self.apply)(header.seq, &payload, LogPosition { segment, offset })
     }
 }
