@@ -138,6 +138,11 @@ impl WriteBatch {
         Ok(())
     }
 
+    /// Whether it may hold operations on other keyspaces than the default one.
+    pub(crate) fn names_keyspaces(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The encoded operations.
     pub(crate) fn ops(&self) -> &[u8] {
         &self.ops
@@ -213,7 +218,7 @@ mod tests {
         batch.put("a", "1");
         batch.push_put(KeyspaceId(300), b"", b"");
         batch.delete("b");
-        let ops: Vec<_> = decode_ops(batch.ops()).map(Result::unwrap).collect();
+        let ops: Vec<_> = decode_ops(batch.ops()).map(|op| op.unwrap()).collect();
         assert_eq!(ops.len(), batch.len());
         assert_eq!(ops[0].value, b"1");
         assert_eq!((ops[1].keyspace, ops[1].key), (KeyspaceId(300), &b""[..]));
@@ -227,7 +232,7 @@ mod tests {
         batch.put("key", "value");
         batch.delete("other");
         for len in 0..batch.ops().len() {
-            let whole = decode_ops(&batch.ops()[..len]).filter(Result::is_ok).count();
+            let whole = decode_ops(&batch.ops()[..len]).filter(|op| op.is_ok()).count();
             assert!(whole < 2, "cut at {len}");
         }
         let reserved = decode_ops(&[3, 0, 0]).next().unwrap().unwrap_err();

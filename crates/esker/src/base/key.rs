@@ -36,6 +36,11 @@ impl SeqNo {
         self.0
     }
 
+    /// The number before; zero stays zero.
+    pub fn minus_one(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// `n` numbers later.
     pub fn plus(self, n: u64) -> Self {
         Self::new(self.0 + n)
