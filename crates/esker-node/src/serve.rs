@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::line::{Input, LineReader};
 use crate::session::{Node, Turn};
@@ -65,13 +65,11 @@ pub fn run_stdio(options: &NodeOptions) -> Result<(), NodeError> {
     let mut notices = io::stderr();
     let desk = Desk::new(Node::open(options, stop.clone(), &mut notices)?);
     thread::scope(|scope| {
-        let handle = signals.handle();
+        let _watch = Watch(signals.handle());
         scope.spawn(|| end_at_a_signal(signals, &stop, &desk));
         let served = converse(&desk, input, output, &mut notices);
         let Some(node) = desk.take() else { wait_for_the_end() };
-        let closed = node.close();
-        handle.close();
-        served.and(closed)
+        served.and(node.close())
     })
 }
 
@@ -111,6 +109,15 @@ fn converse(
         if more == Input::Ended {
             return Ok(());
         }
+    }
+}
+
+/// Ends the thread that watches for signals when the conversation is over.
+struct Watch(Handle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

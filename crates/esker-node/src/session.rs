@@ -7,7 +7,6 @@
 //!
 //! Nothing here waits for input or output; `serve.rs` does.
 
-use std::fmt::Display;
 use std::io::Write;
 
 use serde_json::value::RawValue;
@@ -149,7 +148,7 @@ impl Node {
         let mut first = None;
         body.elements("node_ids", |index, id| {
             if !id.get().starts_with('"') {
-                return Err(Refusal::malformed(format!("`node_ids[{index}]` must be a string")));
+                return Err(Refusal::malformed(format!("field `node_ids[{index}]` must be a string")));
             }
             if *first.get_or_insert(id.get()) != id.get() {
                 cluster = Cluster::Several;

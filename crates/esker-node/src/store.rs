@@ -12,9 +12,6 @@ use crate::refusal::Refusal;
 use crate::temp::TempDir;
 use crate::{MEMTABLE_BYTES_DEFAULT, NodeError, NodeOptions};
 
-/// Most bytes of keys and values that a look into the memtable collects.
-const MEMTABLE_RANGE_BYTES_MAX: usize = 64 << 20;
-
 /// The keyspace of lin-kv.
 const LIN_KV: &str = "lin-kv";
 
@@ -90,8 +87,8 @@ impl Store {
         &self,
         bounds: &Bounds,
     ) -> impl DoubleEndedIterator<Item = Result<(Value, Value), Refusal>> {
-        let range = bounds.range();
-        range.into_iter().flat_map(|range| self.db.range(range)).map(|entry| entry.map_err(of_read))
+        let range = bounds.range().into_iter();
+        range.flat_map(|range| self.db.range(range)).map(|entry| entry.map_err(of_read))
     }
 
     pub(crate) fn locate(&self, key: &str) -> Result<Located, Refusal> {
@@ -102,9 +99,13 @@ impl Store {
         internals::memtable_get(&self.db, key.as_bytes()).map_err(of_read)
     }
 
-    pub(crate) fn memtable_range(&self, bounds: &Bounds) -> Result<Vec<(Value, Value)>, Refusal> {
-        let Some((start, end)) = bounds.range() else { return Ok(Vec::new()) };
-        internals::memtable_range(&self.db, start, end, MEMTABLE_RANGE_BYTES_MAX).map_err(of_read)
+    pub(crate) fn memtable_range(
+        &self,
+        bounds: &Bounds,
+    ) -> impl Iterator<Item = Result<(Value, Value), Refusal>> {
+        let range = bounds.range().into_iter();
+        let entries = range.flat_map(|range| internals::memtable_range(&self.db, range));
+        entries.map(|entry| entry.map_err(of_read))
     }
 
     /// The size of the memtable that takes the writes.

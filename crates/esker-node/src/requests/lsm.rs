@@ -1,7 +1,9 @@
 //! `lsm_*`: the store as a map, and the pictures it gives of its levels.
 
-use esker::WriteBatch;
+use std::borrow::Cow;
+
 use esker::internals::Place;
+use esker::{HealthState, WriteBatch};
 
 use super::Call;
 use crate::fields::Fields;
@@ -48,7 +50,7 @@ pub(super) fn batch(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<()
     let mut batch = WriteBatch::new();
     call.body.elements("ops", |index, op| {
         add_op(&mut batch, op.get())
-            .map_err(|refusal| Refusal::malformed(format!("`ops[{index}]`: {}", refusal.text)))
+            .map_err(|refusal| Refusal::malformed(format!("field `ops[{index}]`: {}", refusal.text)))
     })?;
     let applied = batch.len() as u64;
     call.store.write(batch)?;
@@ -105,7 +107,7 @@ pub(super) fn compact_status(
     reply: &mut Reply<'_>,
 ) -> Result<(), Refusal> {
     let stats = call.store.stats();
-    reply.count("pending_compactions", stats.pending_compactions);
+    reply.count("pending_compactions", stats.compactions_pending);
     reply.count("total_compactions", stats.compactions);
     reply.count("total_bytes_compacted", stats.compaction_bytes_read);
     Ok(())
@@ -128,13 +130,28 @@ pub(super) fn stats(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<()
     reply.count("read_amplification", stats.read_amplification);
     reply.ratio("space_amplification", stats.space_amplification);
     reply.count("user_bytes", stats.user_bytes);
+    reply.count("flushes", stats.flushes);
     reply.count("flush_bytes", stats.flush_bytes);
+    reply.count("compactions", stats.compactions);
+    reply.count("moves", stats.moves);
     reply.count("compaction_bytes_read", stats.compaction_bytes_read);
     reply.count("compaction_bytes_written", stats.compaction_bytes_written);
+    reply.count("pending_compactions", stats.compactions_pending);
+    reply.count("tables", stats.tables);
+    reply.count("table_bytes", stats.table_bytes);
+    reply.count("memtable_bytes", stats.memtable_bytes);
     reply.count("log_bytes_written", stats.log_bytes_written);
-    reply.count("flushes", stats.flushes);
-    reply.count("compactions", stats.compactions);
-    reply.count("pending_compactions", stats.pending_compactions);
-    reply.string("health", &stats.health);
+    reply.count("cache_bytes", stats.cache_bytes);
+    reply.string("health", &health(&stats.health));
     Ok(())
+}
+
+fn health(state: &HealthState) -> Cow<'static, str> {
+    match state {
+        HealthState::Healthy => "healthy".into(),
+        HealthState::NoSpace(error) => format!("no space: {error}").into(),
+        HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
+        HealthState::Poisoned(error) => format!("poisoned: {error}").into(),
+        HealthState::Closed => "closed".into(),
+    }
 }

@@ -24,6 +24,5 @@ pub(super) fn get(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(), 
 
 pub(super) fn scan(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
     let (start, end) = (call.body.string("start")?, call.body.string("end")?);
-    let entries = call.store.memtable_range(&Bounds::new(&start, Some(&end)))?;
-    reply.entries(entries.into_iter().map(Ok))
+    reply.entries(call.store.memtable_range(&Bounds::new(&start, Some(&end))))
 }
