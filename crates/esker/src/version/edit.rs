@@ -1,4 +1,4 @@
-//! What changes between two states of a store.
+//! What changes between two states of a store: the values. Their bytes: [`super::codec`].
 
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use crate::version::TableMeta;
 use crate::wal::{LogPosition, LogState};
 
 /// A change of the store that happens whole or not at all: one record of the manifest.
+///
+/// Keyspaces are dropped first, then made, then changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// Keyspaces that are made, with their names.
@@ -15,11 +17,11 @@ pub struct Edit {
     pub keyspaces: Vec<(KeyspaceId, KeyspaceEdit)>,
     /// Keyspaces that end, with all their tables.
     pub dropped: Vec<KeyspaceId>,
-    /// The log, if the set of its segments changed.
+    /// The log, if the set of its segments changed. Its horizon, too, can only advance.
     pub log: Option<LogState>,
     /// How far the log is durable, if that is all that is new about it.
     pub horizon: Option<LogPosition>,
-    /// The first number that no file has used; at least the present one.
+    /// The first number that no file has used. A lower one than the present leaves that.
     pub next_file: u64,
     /// The first number that no keyspace has used.
     pub next_keyspace: Option<u32>,
@@ -59,6 +61,42 @@ pub struct KeyspaceCounters {
     pub compaction_bytes_written: u64,
     /// Tables that changed level without being rewritten.
     pub moves: u64,
+}
+
+impl KeyspaceCounters {
+    /// All of them, in the order of the format; new ones go to the end.
+    pub(super) fn totals(&self) -> [u64; 7] {
+        [
+            self.user_bytes_flushed,
+            self.flushes,
+            self.flush_bytes,
+            self.compactions,
+            self.compaction_bytes_read,
+            self.compaction_bytes_written,
+            self.moves,
+        ]
+    }
+
+    pub(super) fn from_totals(totals: [u64; 7]) -> Self {
+        let [
+            user_bytes_flushed,
+            flushes,
+            flush_bytes,
+            compactions,
+            compaction_bytes_read,
+            compaction_bytes_written,
+            moves,
+        ] = totals;
+        Self {
+            user_bytes_flushed,
+            flushes,
+            flush_bytes,
+            compactions,
+            compaction_bytes_read,
+            compaction_bytes_written,
+            moves,
+        }
+    }
 }
 
 /// Progress of a sweep of L0 into L1 (reserved).

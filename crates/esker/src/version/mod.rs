@@ -1,7 +1,10 @@
 //! Floor 3: which files are the store.
 #![forbid(unsafe_code)]
 
+mod codec;
+mod current;
 mod edit;
+mod fields;
 mod levels;
 mod manifest;
 mod read_manifest;

@@ -6,8 +6,12 @@ use std::fmt;
 use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 
+mod chain;
 mod log;
+pub mod reader;
+pub mod record;
 mod recover;
+mod segment;
 mod sync;
 
 pub use log::Log;

@@ -1,0 +1,437 @@
+//! Many sorted sources as one: a tournament over cached heads.
+//!
+//! Each source stands on its next entry. A *loser tree* remembers who lost each match, so after
+//! the winner's source has moved only the matches on the way from its leaf to the root are played
+//! again: `log2 k` of them.
+//!
+//! ```text
+//! tree[0] = 2            the winner                 sources 0..4 stand on  c#7  e#1  a#9  b#2
+//! tree[1] = 0            lost the final             2 beat 3 (a < b), 0 beat 1 (c < e),
+//! tree[2] = 1, [3] = 3   lost in the first round    2 beat 0 (a < c)
+//! ```
+//!
+//! A match compares two integers, the *ranks*: a key's first 8 bytes, turned round when the merge
+//! goes back so that the lower one always wins. Only equal ranks look at keys and tags.
+//!
+//! Going forward every source but the winner's stands on its first entry behind the current one;
+//! going back, on its last before it. A change of direction moves all of them across.
+
+use std::cmp::Ordering;
+
+use crate::base::cursor::Cursor;
+use crate::base::error::{Error, Result};
+use crate::base::invariant;
+use crate::base::key::{SeqNo, Tag, compare, head};
+
+/// All entries of its sources in THE order. A merge of nothing has no entries.
+///
+/// See [`Cursor`] for the contract. Equal key and tag in two sources is a broken invariant (R1).
+pub struct MergeCursor {
+    sources: Vec<Source>,
+    /// The winner, then the loser of each match: `tree[n]` was played between the winners of
+    /// `2n` and `2n + 1`, where `k + i` is the leaf of source `i`.
+    tree: Vec<usize>,
+    direction: Direction,
+    /// Whether the winner stands on an entry.
+    valid: bool,
+    failed: Option<Error>,
+}
+
+struct Source {
+    cursor: Box<dyn Cursor>,
+    /// Lower wins; `u64::MAX` also stands for a source that has no entry left.
+    rank: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Back,
+}
+
+impl MergeCursor {
+    /// A merge of `sources`, not positioned, whatever they stand on.
+    pub fn new(sources: Vec<Box<dyn Cursor>>) -> Self {
+        let tree = vec![0; sources.len()];
+        let sources = sources.into_iter().map(|cursor| Source { cursor, rank: u64::MAX }).collect();
+        Self { sources, tree, direction: Direction::Forward, valid: false, failed: None }
+    }
+
+    /// Runs a motion; its error, if it has one, is every later motion's answer.
+    fn guard(&mut self, motion: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let result = motion(self);
+        if let Err(error) = &result {
+            self.failed = Some(error.clone());
+            self.valid = false;
+        }
+        result
+    }
+
+    /// Moves all sources and plays all matches.
+    fn position(
+        &mut self,
+        direction: Direction,
+        mut seek: impl FnMut(&mut dyn Cursor) -> Result<()>,
+    ) -> Result<()> {
+        self.guard(|merge| {
+            merge.direction = direction;
+            for source in &mut merge.sources {
+                seek(&mut *source.cursor)?;
+                source.rank(direction);
+            }
+            merge.play_all();
+            Ok(())
+        })
+    }
+
+    /// Moves the winner by one entry.
+    fn step(&mut self, direction: Direction) -> Result<()> {
+        if !self.valid {
+            return self.failed.clone().map_or(Ok(()), Err);
+        }
+        self.guard(|merge| {
+            let turned = merge.direction != direction;
+            if turned {
+                merge.turn(direction)?;
+            }
+            let winner = merge.tree[0];
+            let source = &mut merge.sources[winner];
+            match direction {
+                Direction::Forward => source.cursor.next()?,
+                Direction::Back => source.cursor.prev()?,
+            }
+            source.rank(direction);
+            if turned {
+                merge.play_all();
+            } else {
+                merge.play_from(winner);
+            }
+            Ok(())
+        })
+    }
+
+    /// Moves every source but the winner across the current entry.
+    ///
+    /// One move is enough, for none has an entry between where it stands and the current one; but
+    /// a memtable may have gained some since.
+    fn turn(&mut self, direction: Direction) -> Result<()> {
+        self.direction = direction;
+        let (before, rest) = self.sources.split_at_mut(self.tree[0]);
+        let (current, behind) = rest.split_first_mut().expect("the winner is a source");
+        let here = (current.cursor.key(), current.cursor.tag());
+        for source in before.iter_mut().chain(behind) {
+            let cursor = &mut source.cursor;
+            match (direction, cursor.valid()) {
+                (Direction::Forward, false) => cursor.seek_first()?,
+                (Direction::Back, false) => cursor.seek_last()?,
+                (_, true) => {}
+            }
+            while cursor.valid() {
+                let side = compare((cursor.key(), cursor.tag()), here);
+                invariant!(R1, side.is_ne(), "{:?} {:?} in two sources", here.0, here.1);
+                match (direction, side) {
+                    (Direction::Forward, Ordering::Less) => cursor.next()?,
+                    (Direction::Back, Ordering::Greater) => cursor.prev()?,
+                    _ => break,
+                }
+            }
+            source.rank(direction);
+        }
+        Ok(())
+    }
+
+    /// Plays all matches.
+    fn play_all(&mut self) {
+        if !self.sources.is_empty() {
+            self.tree[0] = self.play(1);
+            self.valid = self.sources[self.tree[0]].cursor.valid();
+        }
+    }
+
+    /// Plays the matches below `node`, notes their losers and returns the winner.
+    fn play(&mut self, node: usize) -> usize {
+        let leaves = self.sources.len();
+        if node >= leaves {
+            return node - leaves;
+        }
+        let (a, b) = (self.play(2 * node), self.play(2 * node + 1));
+        let (winner, loser) = if self.beats(a, b) { (a, b) } else { (b, a) };
+        self.tree[node] = loser;
+        winner
+    }
+
+    /// Plays the matches that `source` takes part in if it wins, after it has moved.
+    fn play_from(&mut self, source: usize) {
+        let mut winner = source;
+        let mut node = (self.sources.len() + source) / 2;
+        while node > 0 {
+            let loser = self.tree[node];
+            if self.beats(loser, winner) {
+                self.tree[node] = winner;
+                winner = loser;
+            }
+            node /= 2;
+        }
+        self.tree[0] = winner;
+        self.valid = self.sources[winner].cursor.valid();
+    }
+
+    /// Whether source `a` comes before source `b` in the present direction.
+    fn beats(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.sources[a], &self.sources[b]);
+        if a.rank != b.rank {
+            return a.rank < b.rank;
+        }
+        let (a, b) = (&a.cursor, &b.cursor);
+        if !(a.valid() && b.valid()) {
+            return a.valid();
+        }
+        let order = compare((a.key(), a.tag()), (b.key(), b.tag()));
+        invariant!(R1, order.is_ne(), "{:?} {:?} in two sources", a.key(), a.tag());
+        match self.direction {
+            Direction::Forward => order.is_lt(),
+            Direction::Back => order.is_gt(),
+        }
+    }
+
+    fn winner(&self) -> &dyn Cursor {
+        assert!(self.valid, "the cursor stands on no entry");
+        &*self.sources[self.tree[0]].cursor
+    }
+}
+
+impl Source {
+    /// Looks at the entry that the cursor has moved to.
+    fn rank(&mut self, direction: Direction) {
+        self.rank = match direction {
+            _ if !self.cursor.valid() => u64::MAX,
+            Direction::Forward => head(self.cursor.key()),
+            Direction::Back => !head(self.cursor.key()),
+        };
+    }
+}
+
+impl Cursor for MergeCursor {
+    fn valid(&self) -> bool {
+        self.valid
+    }
+    fn seek_first(&mut self) -> Result<()> {
+        self.position(Direction::Forward, |cursor| cursor.seek_first())
+    }
+    fn seek_last(&mut self) -> Result<()> {
+        self.position(Direction::Back, |cursor| cursor.seek_last())
+    }
+    fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        self.position(Direction::Forward, |cursor| cursor.seek(key, seq))
+    }
+    fn seek_before(&mut self, key: &[u8]) -> Result<()> {
+        self.position(Direction::Back, |cursor| cursor.seek_before(key))
+    }
+    fn next(&mut self) -> Result<()> {
+        self.step(Direction::Forward)
+    }
+    fn prev(&mut self) -> Result<()> {
+        self.step(Direction::Back)
+    }
+    fn key(&self) -> &[u8] {
+        self.winner().key()
+    }
+    fn tag(&self) -> Tag {
+        self.winner().tag()
+    }
+    fn value(&self) -> &[u8] {
+        self.winner().value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::cursor::VecCursor;
+    use crate::base::key::Kind;
+    use crate::testing::{
+        Entry, FailingCursor, Scenario, parse_entries, parse_seq, run_scenarios, show_entry,
+    };
+
+    fn merge_of(sources: Vec<Vec<Entry>>) -> MergeCursor {
+        let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
+        MergeCursor::new(sources.into_iter().map(boxed).collect())
+    }
+
+    fn show(cursor: &dyn Cursor) -> Option<String> {
+        cursor.valid().then(|| show_entry(cursor.key(), cursor.tag(), cursor.value()))
+    }
+
+    /// `merge` takes one source a line; each line of `walk` is a motion.
+    fn answer(merge: &mut MergeCursor, scenario: &Scenario) -> String {
+        if scenario.word(0) == "merge" {
+            *merge = merge_of(scenario.input.iter().map(|line| parse_entries(line)).collect());
+            return String::new();
+        }
+        let mut answer = String::new();
+        for line in &scenario.input {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words[..] {
+                ["first"] => merge.seek_first(),
+                ["last"] => merge.seek_last(),
+                ["seek", key, seq] => merge.seek(key.as_bytes(), parse_seq(seq)),
+                ["seek_before", key] => merge.seek_before(key.as_bytes()),
+                ["next"] => merge.next(),
+                ["prev"] => merge.prev(),
+                _ => panic!("unknown motion {line:?}"),
+            }
+            .expect("these sources never fail");
+            let here = show(merge).unwrap_or_else(|| "-".into());
+            writeln!(answer, "{line}: {here}").expect("a string takes all");
+        }
+        answer
+    }
+
+    #[test]
+    fn scenarios() {
+        run_scenarios("merge", || {
+            let mut merge = merge_of(Vec::new());
+            move |scenario| answer(&mut merge, scenario)
+        });
+    }
+
+    /// Keys that share heads, and heads of nothing but 0xff, which look like an exhausted source.
+    const KEYS: [&[u8]; 8] = [
+        b"",
+        b"a",
+        b"a\0",
+        b"samehead",
+        b"samehead1",
+        b"samehead2",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ];
+
+    #[derive(Clone, Debug)]
+    enum Motion {
+        First,
+        Last,
+        Seek(usize, u64),
+        SeekBefore(usize),
+        Next,
+        Prev,
+    }
+
+    fn motion() -> impl Strategy<Value = Motion> {
+        prop_oneof![
+            1 => Just(Motion::First),
+            1 => Just(Motion::Last),
+            2 => (0..KEYS.len(), 0..50u64).prop_map(|(key, seq)| Motion::Seek(key, seq)),
+            2 => (0..KEYS.len()).prop_map(Motion::SeekBefore),
+            10 => Just(Motion::Next),
+            10 => Just(Motion::Prev),
+        ]
+    }
+
+    fn run(cursor: &mut dyn Cursor, motion: &Motion) -> Result<()> {
+        match *motion {
+            Motion::First => cursor.seek_first(),
+            Motion::Last => cursor.seek_last(),
+            Motion::Seek(key, seq) => cursor.seek(KEYS[key], SeqNo::new(seq)),
+            Motion::SeekBefore(key) => cursor.seek_before(KEYS[key]),
+            Motion::Next => cursor.next(),
+            Motion::Prev => cursor.prev(),
+        }
+    }
+
+    proptest! {
+        /// A merge walks exactly like one cursor over all entries, however they are dealt out.
+        #[test]
+        fn walks_like_one_sorted_sequence(
+            entries in prop::collection::vec((0..KEYS.len(), 0..9usize, any::<bool>()), 0..40),
+            motions in prop::collection::vec(motion(), 1..80),
+        ) {
+            let mut dealt = vec![Vec::new(); 9];
+            let mut all = Vec::new();
+            for (seq, (key, source, delete)) in entries.into_iter().enumerate() {
+                let kind = if delete { Kind::Delete } else { Kind::Put };
+                let tag = Tag::new(SeqNo::new(seq as u64), kind);
+                let entry = (KEYS[key].to_vec(), tag, vec![seq as u8]);
+                dealt[source].push(entry.clone());
+                all.push(entry);
+            }
+            let in_order = |a: &Entry, b: &Entry| compare((&a.0, a.1), (&b.0, b.1));
+            all.sort_by(in_order);
+            dealt.iter_mut().for_each(|source| source.sort_by(in_order));
+            let sources = dealt.iter().filter(|source| !source.is_empty()).cloned().collect();
+            let (mut merge, mut empties_too) = (merge_of(sources), merge_of(dealt));
+            let mut model = VecCursor::new(all);
+            for motion in &motions {
+                run(&mut model, motion).unwrap();
+                run(&mut merge, motion).unwrap();
+                run(&mut empties_too, motion).unwrap();
+                prop_assert_eq!(show(&merge), show(&model), "after {:?}", motion);
+                prop_assert_eq!(show(&empties_too), show(&model), "after {:?}", motion);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_merge_is_not_positioned() {
+        let mut positioned = VecCursor::new(parse_entries("a#1,put=1"));
+        positioned.seek_first().unwrap();
+        let mut merge = MergeCursor::new(vec![Box::new(positioned)]);
+        assert!(!merge.valid());
+        merge.next().unwrap();
+        merge.prev().unwrap();
+        assert!(!merge.valid());
+    }
+
+    #[test]
+    fn an_error_is_every_later_motions_answer() {
+        for good_moves in 0..8 {
+            let failing = VecCursor::new(parse_entries("a#1,put=1 c#3,put=3 e#5,put=5"));
+            let sound = VecCursor::new(parse_entries("b#2,put=2 d#4,put=4"));
+            let failing = FailingCursor::new(failing, good_moves);
+            let mut merge = MergeCursor::new(vec![Box::new(sound), Box::new(failing)]);
+            let motions = [
+                Motion::First,
+                Motion::Next,
+                Motion::Next,
+                Motion::Prev,
+                Motion::Prev,
+                Motion::Last,
+                Motion::SeekBefore(3),
+                Motion::Next,
+                Motion::First,
+                Motion::Seek(0, 9),
+                Motion::Next,
+            ];
+            let results: Vec<_> = motions.iter().map(|m| run(&mut merge, m).is_ok()).collect();
+            let failed_at = results.iter().position(|ok| !ok).expect("a motion fails");
+            assert!(results[failed_at..].iter().all(|ok| !ok), "{results:?}");
+            assert!(!merge.valid());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant R1")]
+    fn r1_an_entry_in_two_sources_is_refused() {
+        let twice = || parse_entries("a#1,put=1 b#2,put=2");
+        let mut merge = merge_of(vec![twice(), twice()]);
+        merge.seek_first().unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant R1")]
+    fn r1_holds_below_the_first_entries_and_among_many() {
+        let sources = ["a#1,put=1 z#9,put=9", "b#2,put=2 z#8,put=8", "c#3,put=3", "z#8,put=8"];
+        let mut merge = merge_of(sources.map(parse_entries).into());
+        merge.seek_first().unwrap();
+        while merge.valid() {
+            merge.next().unwrap();
+        }
+    }
+}
