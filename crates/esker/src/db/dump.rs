@@ -22,8 +22,8 @@ pub(crate) fn dump(path: &Path) -> Result<String> {
     let file = disk.open(name)?;
     match name {
         FileName::Table(_) => crate::sstable::describe(&*file),
-        FileName::Log(_) => crate::wal::describe(&*file, &mut |payload| print_ops(payload)),
-        FileName::Manifest(_) => crate::version::describe(&*file),
+        FileName::Log(_) => crate::wal::describe(&file, &mut print_ops),
+        FileName::Manifest(_) => crate::version::describe(&file),
         FileName::Current | FileName::CurrentTmp => read_text(&*file),
         FileName::Lock | FileName::Reserve | FileName::Spare(_) => {
             Ok(format!("{name}: {} bytes; its contents mean nothing\n", file.len()))

@@ -12,7 +12,8 @@
 //! **D4**: with several keyspaces on one log, a durable table could hold a write whose batch also
 //! wrote to another keyspace that is still only in the unsynced log; a power cut would tear the
 //! batch. So the log is synced first, unless afterwards no memtable holds anything at or below
-//! the table's highest sequence number. In a store of one keyspace that is so, and the log of a
+//! the last sequence number of the last batch that reached the table (its own highest number will
+//! not do: a batch may go on in another keyspace). In a store of one keyspace that is so, and the log of a
 //! memtable that is flushed in time never costs a write to the device.
 //!
 //! A failed flush leaves memtable and log; it is tried again in a new file, three times, then when
@@ -170,7 +171,7 @@ impl FlushJob {
         store.disk.sync_dir()?;
         let summary = self.merge.outputs().first().cloned();
         let summary = summary.expect("a memtable that was frozen holds something");
-        self.sync_log_if_needed(&summary)?;
+        self.sync_log_if_needed()?;
         let meta = Arc::new(table_meta(&summary));
         let table = store.open_table(&meta)?;
         let frozen = self.frozen.clone();
@@ -188,14 +189,14 @@ impl FlushJob {
     }
 
     /// D4.
-    fn sync_log_if_needed(&self, summary: &TableSummary) -> Result<()> {
+    fn sync_log_if_needed(&self) -> Result<()> {
         let oldest = self.store.structure().oldest_unflushed_but(&self.frozen.memtable);
-        let others_hold_older = oldest.is_some_and(|oldest| oldest <= summary.seq_max);
+        let others_hold_older = oldest.is_some_and(|oldest| oldest <= self.frozen.through);
         if others_hold_older {
             self.store.sync_log()?;
-            let (_, newest) = self.frozen.memtable.seq_range().expect("it holds something");
-            invariant!(D4, self.store.visible_seq() >= newest, "{newest} was never published");
         }
+        let (_, newest) = self.frozen.memtable.seq_range().expect("it holds something");
+        invariant!(D4, newest <= self.frozen.through, "{newest} was inserted after the freeze");
         Ok(())
     }
 
@@ -256,7 +257,6 @@ fn flush_edit(
         first.is_some_and(|first| Arc::ptr_eq(&first.memtable, &frozen.memtable)),
         "memtables of a keyspace are flushed in order"
     );
-    let (_, flushed_seq) = frozen.memtable.seq_range().expect("it holds something");
     let mut counters = structure.state.keyspaces[&id].counters;
     counters.flushes += 1;
     counters.flush_bytes += meta.bytes;
@@ -267,7 +267,7 @@ fn flush_edit(
             id,
             KeyspaceEdit {
                 added: vec![(0, Arc::clone(meta))],
-                flushed_seq: Some(flushed_seq),
+                flushed_seq: Some(frozen.through),
                 counters: Some(counters),
                 ..KeyspaceEdit::default()
             },

@@ -62,7 +62,12 @@ impl Store {
             View { active: Arc::clone(&fresh), frozen, levels: view.levels.clone() },
             &structure,
         );
-        let waiting = Frozen { keyspace: core, memtable: full, flushed: Arc::new(OnceLock::new()) };
+        let waiting = Frozen {
+            keyspace: core,
+            memtable: full,
+            through: writer.next_seq.minus_one(),
+            flushed: Arc::new(OnceLock::new()),
+        };
         structure.frozen.push_back(waiting.clone());
         drop(structure);
         writer.active_bytes -= waiting.memtable.bytes() as u64;

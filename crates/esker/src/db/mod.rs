@@ -18,7 +18,7 @@
 //! - **D2** Nothing of a group is inserted unless its append, and its sync if it had one, succeeded.
 //! - **D3** The visible number moves once per group, after all of it was inserted.
 //! - **D4** A flush is installed only if no crash can leave its keyspace ahead of another: the log
-//!   is synced up to its highest sequence number, or no memtable holds anything at or below it.
+//!   is synced up to the end of its last batch, or no memtable holds anything at or below that.
 //! - **D5** A job is installed only if all its inputs are still in the version it changes.
 //!
 //! Threads and locks: see [`store`]. What a crash leaves: see [`open`].

@@ -136,6 +136,9 @@ pub(crate) enum WrittenBy {
 pub(crate) struct Frozen {
     pub keyspace: Arc<KeyspaceCore>,
     pub memtable: Arc<Memtable>,
+    /// The last sequence number that was given out when it was frozen. Every batch that reached
+    /// this memtable ends at or before it, also the part of the batch in other keyspaces.
+    pub through: SeqNo,
     /// Set once it is installed: the table that it became.
     pub flushed: Arc<OnceLock<Arc<TableMeta>>>,
 }
@@ -170,11 +173,6 @@ impl Trouble {
     /// Lets the paused work be tried once more.
     pub fn retry_once(&mut self) {
         self.failures = self.failures.min(Self::FAILURES_MAX - 1);
-    }
-
-    /// The last failure since the last success.
-    pub fn last(&self) -> Option<&Error> {
-        self.last.as_ref()
     }
 }
 

@@ -78,6 +78,9 @@ impl FilterShape {
 
     /// Appends the filter over the keys with these hashes to `out`; it will lie at `offset`.
     pub(super) fn build(self, hashes: &[u64], place: Place, offset: u64, out: &mut Vec<u8>) {
+        if self.lines == 0 {
+            return;
+        }
         let start = out.len();
         out.resize(start + self.bytes() as usize, 0);
         let filter = &mut out[start..];

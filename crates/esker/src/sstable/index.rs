@@ -191,7 +191,12 @@ impl Page for IndexPage {
             let spare_bits = 64 - 8 * u32::from(separator.head_bytes);
             let padded = separator.head.trailing_zeros() >= spare_bits;
             at.require(padded, "separator", "zeros behind its bytes")?;
-            let ascending = n == 0 || page.separator(n - 1).order(&separator).is_lt();
+            // Of equal ones all but the first continue the key.
+            let ascending = n == 0
+                || match page.separator(n - 1).order(&separator) {
+                    Ordering::Equal => separator.continues,
+                    order => order.is_lt(),
+                };
             at.require(ascending, "separators", "in ascending order")?;
         }
         Ok(page)

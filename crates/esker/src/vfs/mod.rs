@@ -155,3 +155,6 @@ fn past_the_end(name: FileName, offset: u64, end: u64, len: u64) -> Error {
         format_args!("{len} bytes"),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 
 mod chain;
+#[cfg(test)]
+mod crash_tests;
+mod describe;
 mod log;
 pub mod reader;
 pub mod record;
@@ -14,6 +17,7 @@ mod recover;
 mod segment;
 mod sync;
 
+pub use describe::describe;
 pub use log::Log;
 pub use recover::{RecoveredLog, recover};
 pub use sync::LogSyncer;

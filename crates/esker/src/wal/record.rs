@@ -112,6 +112,11 @@ impl Mismatch {
         Self::new(part, format!("{computed:#010x}"), format!("{stored:#010x}"))
     }
 
+    /// The mismatch in words.
+    pub fn describe(&self) -> String {
+        format!("{}: expected {}, found {}", self.part, self.expected, self.found)
+    }
+
     /// The mismatch as damage of `file`.
     pub fn into_error(self, file: FileName, offset: u64) -> Error {
         Error::corrupt(file, offset, self.part, self.expected, self.found)

@@ -299,9 +299,8 @@ impl Replay<'_> {
     fn half_batch(&mut self, reader: &mut RecordReader, segment: SegmentNo) -> Result<()> {
         let offset = reader.offset();
         let Some((header, mut payload)) = reader.torn_payload()? else { return Ok(()) };
-        if let Some(bad) = decode_ops(&payload).find_map(std::result::Result::err) {
-            payload.truncate(bad.offset);
-        }
+        let bad = decode_ops(&payload).find_map(|op| op.err()).map(|bad| bad.offset);
+        payload.truncate(bad.unwrap_or(payload.len()));
         (self.apply)(header.seq, &payload, LogPosition { segment, offset })
     }
 }

@@ -11,6 +11,9 @@ use crate::wal::{LogPosition, SealedSegment};
 /// Bytes of a segment's header; its first record stands behind them.
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 
+/// Where the id of the store stands in the header.
+pub const STORE_ID_AT: usize = 24;
+
 const MAGIC: [u8; 8] = *b"eskerlog";
 const VERSION: u32 = 1;
 /// Features that this build knows; a set bit outside is `Unsupported`.

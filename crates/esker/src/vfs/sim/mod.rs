@@ -118,23 +118,24 @@ impl SimDisk {
         state.named(name).map(|file| file.cached.to_vec())
     }
 
-    /// Puts a file there, with bytes and name durable, in place of one that has the name.
+    /// Puts a file there, in place of one that has the name. It is durable, as are all names then.
     pub fn put_file(&self, name: FileName, bytes: &[u8]) {
         self.state().put_durable(name, bytes);
     }
 
-    /// Bit rot: flips the bits of `mask` in one byte of a file, in the cache and on the medium.
+    /// Bit rot: flips the bits of `mask` in one byte of a file. What is seen of the file after
+    /// this, or [`overwrite`](Self::overwrite), or [`truncate`](Self::truncate), is durable.
     pub fn damage(&self, name: FileName, offset: u64, mask: u8) {
         self.state().rot(name, |bytes| bytes[offset as usize] ^= mask);
     }
 
-    /// Bit rot: other bytes stand at `offset`, in the cache and on the medium.
+    /// Bit rot: other bytes stand at `offset`.
     pub fn overwrite(&self, name: FileName, offset: u64, bytes: &[u8]) {
         let start = offset as usize;
         self.state().rot(name, |old| old[start..start + bytes.len()].copy_from_slice(bytes));
     }
 
-    /// Damage: the file ends at `len`, in the cache and on the medium.
+    /// Damage: the file ends at `len`.
     pub fn truncate(&self, name: FileName, len: u64) {
         self.state().rot(name, |bytes| bytes.truncate(len as usize));
     }

@@ -159,17 +159,17 @@ impl DiskState {
     }
 
     pub fn put_durable(&mut self, name: FileName, bytes: &[u8]) {
+        // What was about to happen to the name must not undo this.
+        self.sync_names();
         let inode = self.next_inode;
         self.next_inode += 1;
         self.files.insert(inode, SimFile::durable(Arc::new(bytes.to_vec())));
-        // What was about to happen to the name must not undo this.
-        self.sync_names();
         self.names.insert(name, inode);
         self.durable_names.insert(name, inode);
         self.forget_unreachable();
     }
 
-    /// Changes a file behind everybody's back: in the cache, on the medium, on the way there.
+    /// Changes a file behind everybody's back. What is seen of it then is also what is durable.
     pub fn rot(&mut self, name: FileName, change: impl FnOnce(&mut Vec<u8>)) {
         let inode = *self.names.get(&name).unwrap_or_else(|| panic!("there is no {name}"));
         let file = self.file_mut(inode);
