@@ -118,13 +118,14 @@ impl Store for Esker {
                 (None, false) => batch.delete_in(space, key),
             }
         }
-        Ok(match how {
+        match how {
             Durability::Default => self.db.write(batch)?,
             Durability::Os => {
                 self.db.write_with(batch, WriteOptions::durability(esker::Durability::Os))?;
             }
             Durability::Sync => self.db.write_with(batch, WriteOptions::sync())?,
-        })
+        }
+        Ok(())
     }
 
     fn get(&self, at: &Keyspace, key: &[u8]) -> Answer<Option<Vec<u8>>> {

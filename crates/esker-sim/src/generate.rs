@@ -419,7 +419,7 @@ fn weights(rng: &mut Rng) -> Vec<u64> {
         })
         .collect();
     let writes = |(kind, _): &(Kind, u64)| matches!(kind, Kind::Put | Kind::Batch);
-    let first = KINDS.iter().position(|kind| writes(kind)).expect("puts are a kind");
+    let first = KINDS.iter().position(writes).expect("puts are a kind");
     if KINDS.iter().zip(&weights).all(|(kind, weight)| !writes(kind) || *weight == 0) {
         weights[first] = KINDS[first].1;
     }

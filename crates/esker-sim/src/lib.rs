@@ -8,13 +8,14 @@
 //! - [`ops`], [`fault`], [`parse`]: the operation language, as data and as text
 //! - [`model`]: what a store must answer
 //! - [`store`]: what is needed of a store and its machine; [`engine`]: Esker behind it
-//! - [`reached`]: what the runs came by
+//! - [`verify`]: everything that a store shows; [`reached`]: what the runs came by
 
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod fault;
 pub mod generate;
+mod horizon;
 mod life;
 pub mod model;
 pub mod ops;
@@ -25,4 +26,4 @@ mod rng;
 pub mod run;
 pub mod shrink;
 pub mod store;
-mod verify;
+pub mod verify;

@@ -6,7 +6,8 @@
 //! a sync succeed (G11), and everything is compared once more, before and after a clean close.
 
 use crate::fault::{Effect, Fault, Rot};
-use crate::model::{Model, State};
+use crate::horizon::Horizon;
+use crate::model::State;
 use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
@@ -223,49 +224,4 @@ fn recover_twice<M: Machine>(machine: &M, env_seed: u64, seed: u64) -> Result<St
         return Ok(found);
     }
     Err("a second crash right after recovery changed what it showed".to_owned().into())
-}
-
-/// What the log on disk is known to say about its own durability, for judging damage.
-///
-/// A sync makes the log durable up to its end; the record of the next commit states so. Damage
-/// below that length, with the stating record intact, must be noticed: it cannot be a crash.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Horizon {
-    /// Lengths of the log's files at the last sync, and the number of commits then.
-    synced: Option<(Vec<(String, u64)>, usize)>,
-    /// The same as stated by a later commit, and the file that the statement is in.
-    stated: Option<(Vec<(String, u64)>, usize, String)>,
-}
-
-impl Horizon {
-    pub(crate) fn synced<M: Machine>(&mut self, machine: &M, model: &Model) {
-        self.synced = Some((machine.files("log"), model.now()));
-    }
-
-    pub(crate) fn committed<M: Machine>(&mut self, machine: &M) {
-        if let Some((lengths, commits)) = self.synced.take() {
-            let last = machine.files("log").pop().map(|(name, _)| name).unwrap_or_default();
-            self.stated = Some((lengths, commits, last));
-        }
-    }
-
-    /// How many commits must be there if this damage passes without an error.
-    fn floor(&self, model: &Model, file: &str, rot: Rot, offset: u64) -> usize {
-        if rot == Rot::Cut && file.starts_with("MANIFEST") {
-            // Cut between two records it is an earlier manifest, word for word.
-            return 0;
-        }
-        let is_log = file.ends_with(".log");
-        let Some((lengths, commits, stated_in)) = &self.stated else {
-            return if is_log { 0 } else { model.now() };
-        };
-        // Cutting a file takes what it states, too.
-        let is_stated = rot == Rot::Flip || stated_in != file;
-        let length = lengths.iter().find(|(name, _)| name == file).map_or(0, |(_, len)| *len);
-        match (is_log, is_stated && offset < length) {
-            (true, false) if is_stated => *commits,
-            (true, false) => 0,
-            _ => model.now(),
-        }
-    }
 }

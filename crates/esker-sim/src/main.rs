@@ -27,18 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run seeds until one fails, or all of them
-    Run {
-        /// How many
-        #[arg(long, default_value_t = 1000)]
-        seeds: u64,
-        /// The first one
-        #[arg(long, default_value_t = 0)]
-        start: u64,
-        /// Go on after a failure
-        #[arg(long)]
-        keep_going: bool,
-    },
+    /// Run seeds until one fails
+    Run(Seeds),
     /// Run one history and print each operation with its answer behind it
     Replay(Source),
     /// Cut a failing history down to the operations that it takes, and print it
@@ -49,6 +39,19 @@ enum Command {
         #[arg(long, default_value_t = 5000)]
         tries: usize,
     },
+}
+
+#[derive(Args)]
+struct Seeds {
+    /// How many
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first one
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Run the others after a failure
+    #[arg(long)]
+    keep_going: bool,
 }
 
 /// A seed or a file with a script.
@@ -64,7 +67,7 @@ struct Source {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Run { seeds, start, keep_going } => Ok(run_seeds(start, seeds, keep_going)),
+        Command::Run(seeds) => Ok(seeds.run()),
         Command::Replay(source) => Ok(replay(&source.script()?)),
         Command::Minimize { source, tries } => minimize(&source.script()?, tries),
     }
@@ -85,32 +88,38 @@ impl Source {
     }
 }
 
-fn run_seeds(start: u64, seeds: u64, keep_going: bool) -> ExitCode {
-    hush_panics();
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left");
-    let progress = ProgressBar::new(seeds).with_style(style.expect("the template is right"));
-    let mut reached = Reached::default();
-    let mut failed = 0;
-    for seed in start..start.saturating_add(seeds) {
-        let outcome = run::<Simulated>(&generate(seed), &mut |_, _| {});
-        reached.merge(&outcome.reached);
-        if let Some(broken) = outcome.broken {
-            failed += 1;
-            progress.suspend(|| {
-                println!("seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}");
-            });
-            if !keep_going {
-                break;
+impl Seeds {
+    fn run(&self) -> ExitCode {
+        hush_panics();
+        let style =
+            ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left");
+        let progress =
+            ProgressBar::new(self.seeds).with_style(style.expect("the template is right"));
+        let mut reached = Reached::default();
+        let mut failed = 0;
+        for seed in self.start..self.start.saturating_add(self.seeds) {
+            let outcome = run::<Simulated>(&generate(seed), &mut |_, _| {});
+            reached.merge(&outcome.reached);
+            if let Some(broken) = outcome.broken {
+                failed += 1;
+                progress.suspend(|| {
+                    println!(
+                        "seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}"
+                    );
+                });
+                if !self.keep_going {
+                    break;
+                }
             }
+            progress.inc(1);
         }
-        progress.inc(1);
+        progress.finish_and_clear();
+        if failed > 0 {
+            return ExitCode::FAILURE;
+        }
+        print!("{} seeds from {} on are right. They came by:\n{reached}", self.seeds, self.start);
+        ExitCode::SUCCESS
     }
-    progress.finish_and_clear();
-    if failed > 0 {
-        return ExitCode::FAILURE;
-    }
-    print!("{seeds} seeds from {start} on are right. They came by:\n{reached}");
-    ExitCode::SUCCESS
 }
 
 /// What is printed is a script again: answers are comments.

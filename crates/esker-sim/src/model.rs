@@ -15,11 +15,14 @@ use std::sync::Arc;
 
 use crate::ops::{Space, Span};
 
+/// The bytes of a value.
+pub type Bytes = Arc<[u8]>;
+
 /// A key and its value.
-pub type Pair = (Vec<u8>, Arc<[u8]>);
+pub type Pair = (Vec<u8>, Bytes);
 
 /// What a whole store holds, by keyspace.
-pub type State = BTreeMap<Space, BTreeMap<Vec<u8>, Arc<[u8]>>>;
+pub type State = BTreeMap<Space, BTreeMap<Vec<u8>, Bytes>>;
 
 /// One step of the history, whole or not at all.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ pub struct Change {
     /// Which key.
     pub key: Vec<u8>,
     /// The value it has from here on.
-    pub value: Option<Arc<[u8]>>,
+    pub value: Option<Bytes>,
 }
 
 /// The history so far.
@@ -60,9 +63,12 @@ struct Life {
     space: Space,
     created: usize,
     dropped: Option<usize>,
-    /// Versions in order: the number of the commit, and the value from there on.
-    versions: BTreeMap<Vec<u8>, Vec<(usize, Option<Arc<[u8]>>)>>,
+    /// In the order of commits.
+    versions: BTreeMap<Vec<u8>, Vec<Version>>,
 }
+
+/// The number of a commit, and the value from there on.
+type Version = (usize, Option<Bytes>);
 
 impl Default for Model {
     fn default() -> Self {
@@ -127,7 +133,7 @@ impl Model {
     }
 
     /// The value of a key after the first `at` commits, in the keyspace that has the name now.
-    pub fn get(&self, space: &Space, key: &[u8], at: usize) -> Option<&Arc<[u8]>> {
+    pub fn get(&self, space: &Space, key: &[u8], at: usize) -> Option<&Bytes> {
         self.live(space)?.get(key, at)
     }
 
@@ -290,7 +296,7 @@ impl Life {
         versions.push((number, change.value.clone()));
     }
 
-    fn get(&self, key: &[u8], at: usize) -> Option<&Arc<[u8]>> {
+    fn get(&self, key: &[u8], at: usize) -> Option<&Bytes> {
         let versions = self.versions.get(key)?;
         versions.iter().rev().find(|(number, _)| *number <= at)?.1.as_ref()
     }
@@ -337,7 +343,7 @@ pub fn show_bytes(bytes: &[u8]) -> String {
 }
 
 /// What a read answered, for a person.
-pub fn show_value(value: Option<&Arc<[u8]>>) -> String {
+pub fn show_value(value: Option<&Bytes>) -> String {
     value.map_or_else(|| "nothing".to_owned(), |value| show_bytes(value))
 }
 

@@ -405,14 +405,14 @@ fn quoted_text(text: &str) -> Parsed<(Text, &str)> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while !rest.starts_with('"') {
-        let mut times = 1;
+        let mut times = 1_u16;
         if let Some(counted) = rest.strip_prefix("\\{") {
             let (count, behind) = counted.split_once('}').unwrap_or_default();
             times = count.parse().map_err(|_| ParseError(format!("`{count}` is no count")))?;
             rest = behind;
         }
         let (byte, behind) = quoted_byte(rest)?;
-        bytes.resize(bytes.len() + usize::from(times.min(u16::MAX)), byte);
+        bytes.resize(bytes.len() + usize::from(times), byte);
         rest = behind;
     }
     Ok((Text(bytes), &rest[1..]))

@@ -212,8 +212,7 @@ where
     I: DoubleEndedIterator<Item = Answer<Entry>>,
 {
     let entries = left.len();
-    let mut ends = walk.0.iter().cycle();
-    while let Some(end) = ends.next() {
+    for end in walk.0.iter().cycle() {
         if step(&mut iterator, &mut left, *end)?.is_none() {
             break;
         }

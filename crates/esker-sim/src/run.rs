@@ -6,6 +6,7 @@
 //!
 //! - this file: the run and writes
 //! - [`crate::life`]: the store's life: opening, closing, crashes, damage
+//! - [`crate::horizon`]: which damage cannot be a crash
 //! - [`crate::read`]: reads, and what is held across operations
 //! - [`crate::verify`]: everything compared at once
 
@@ -17,7 +18,7 @@ use std::sync::Once;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::fault::{Effect, Fault};
-use crate::life::Horizon;
+use crate::horizon::Horizon;
 use crate::model::{Change, Commit, Model};
 use crate::ops::{Durability, Op, Place, Policy, Script, Slot, Space, Write};
 use crate::reached::Reached;

@@ -8,10 +8,10 @@ use crate::ops::{End, Move, Space, Span, Text, Walk};
 use crate::read::{ModelCursor, same_value, walk_to_end};
 use crate::rng::Rng;
 use crate::run::Trouble;
-use crate::store::{Cursor as _, Store};
+use crate::store::{Answer, Cursor as _, Store};
 
 /// What a store holds, by scanning it.
-pub(crate) fn dump<S: Store>(store: &S) -> Result<State, Trouble> {
+pub fn dump<S: Store>(store: &S) -> Answer<State> {
     let mut state = State::new();
     for space in store.keyspaces()? {
         let handle = store.keyspace(&space)?;

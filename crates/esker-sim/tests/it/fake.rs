@@ -310,16 +310,14 @@ impl FakeStore {
         Ok(())
     }
 
-    fn scan(&self, pairs: Answer<Rc<Pairs>>, span: &Span, live: bool) -> Scan {
+    fn scan(&self, pairs: Answer<Rc<Pairs>>, span: &Span) -> Scan {
         let pairs = pairs.unwrap_or_default();
         let inside = pairs.iter().filter(|(key, _)| is_inside(span, key));
         let mut entries: VecDeque<Entry> = inside.map(|(k, v)| (k.clone(), v.clone())).collect();
         if is_on(Bug::ScanStopsEarly) && entries.len() > 7 {
             entries.pop_back();
         }
-        let live =
-            (live && is_on(Bug::IteratorMoves)).then(|| (self.disk.clone(), span.space.clone()));
-        Scan { entries, live, repeats: None }
+        Scan { entries, live: None, repeats: None }
     }
 }
 
@@ -440,11 +438,13 @@ impl Store for FakeStore {
     }
 
     fn range(&self, at: &Handle, span: &Span) -> Scan {
-        self.scan(self.pairs(at), span, true)
+        let scan = self.scan(self.pairs(at), span);
+        let live = is_on(Bug::IteratorMoves).then(|| (self.disk.clone(), span.space.clone()));
+        Scan { live, ..scan }
     }
 
     fn prefix(&self, at: &Handle, prefix: &[u8]) -> Scan {
-        let mut scan = self.scan(self.pairs(at), &Span::all(at.0.clone()), false);
+        let mut scan = self.scan(self.pairs(at), &Span::all(at.0.clone()));
         let all = is_on(Bug::PrefixIgnored);
         scan.entries.retain(|(key, _)| all || key.starts_with(prefix));
         scan
@@ -464,7 +464,7 @@ impl Store for FakeStore {
     }
 
     fn range_at(&self, at: &Handle, span: &Span, then: &Snapshot) -> Scan {
-        self.scan(self.pairs_then(at, then), span, false)
+        self.scan(self.pairs_then(at, then), span)
     }
 
     fn flush(&self) -> Answer<()> {

@@ -1,10 +1,13 @@
-use std::collections::BTreeMap;
+//! Every byte of every file of a small store is damaged, one at a time: once closed cleanly, once
+//! killed. The answer is right, an error, or, for a byte of the log above what is stated as
+//! durable, a shorter prefix of whole batches.
 
 use esker_sim::engine::{Esker, Simulated};
 use esker_sim::fault::{FILE_CLASSES, Rot};
-use esker_sim::model::{Change, Commit, Model, State};
-use esker_sim::ops::{Durability, Policy, Space, Span};
-use esker_sim::store::{Answer, Machine, Put, Store};
+use esker_sim::model::{Change, Commit, Model};
+use esker_sim::ops::{Durability, Policy, Space};
+use esker_sim::store::{Machine, Put, Store};
+use esker_sim::verify::dump;
 
 /// A small store, what it holds, and how much of its log it states as durable.
 struct Sample {
@@ -111,7 +114,7 @@ fn judge(disk: &Simulated, model: &Model, floor: usize, tally: &mut Tally) -> Re
         tally.errors += 1;
         return Ok(());
     };
-    let scanned = scan(&store);
+    let scanned = dump(&store);
     let mut then = model.clone();
     let mut lost = 0;
     let is_error = scanned.is_err();
@@ -127,17 +130,6 @@ fn judge(disk: &Simulated, model: &Model, floor: usize, tally: &mut Tally) -> Re
         (false, _) => tally.shorter += 1,
     }
     Ok(())
-}
-
-fn scan(store: &Esker) -> Answer<State> {
-    let mut state = State::new();
-    for space in store.keyspaces()? {
-        let handle = store.keyspace(&space)?;
-        let range = store.range(&handle, &Span::all(space.clone()));
-        let pairs = range.map(|entry| entry.map(|(key, value)| (key, value.into())));
-        state.insert(space, pairs.collect::<Answer<BTreeMap<_, _>>>()?);
-    }
-    Ok(state)
 }
 
 /// Gets every key there ever was; returns how many answered an error.

@@ -1,3 +1,6 @@
+//! Mistakes that other stores really made, switched on one at a time: the histories that find
+//! nothing wrong with the store find each of them.
+
 use esker::internals::{Bug, plant};
 use esker_sim::engine::Simulated;
 use esker_sim::generate::generate;

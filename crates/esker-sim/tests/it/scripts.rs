@@ -1,3 +1,5 @@
+//! Histories written down: what once failed, and what the language can say.
+
 use std::fs;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! A thousand seeds, what they came by, and that a seed is a history for ever.
+
 use esker_sim::engine::Simulated;
 use esker_sim::generate::generate;
 use esker_sim::ops::Policy;

@@ -1,0 +1,57 @@
+//! What the log on disk is known to say about its own durability, for judging damage.
+//!
+//! A sync makes the log durable up to its end; the record of the next commit states so. Damage
+//! below that length, with the stating record intact, must be noticed: it cannot be a crash.
+
+use crate::fault::Rot;
+use crate::model::Model;
+use crate::store::Machine;
+
+/// What is known of one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Horizon {
+    /// The last sync, if no commit followed it yet.
+    synced: Option<Synced>,
+    /// The last sync that a commit followed, and the file that this commit is in.
+    stated: Option<(Synced, String)>,
+}
+
+/// A sync of the log.
+#[derive(Clone, Debug)]
+struct Synced {
+    /// The log's files and their lengths then.
+    files: Vec<(String, u64)>,
+    /// How many commits there were.
+    commits: usize,
+}
+
+impl Horizon {
+    pub(crate) fn synced<M: Machine>(&mut self, machine: &M, model: &Model) {
+        self.synced = Some(Synced { files: machine.files("log"), commits: model.now() });
+    }
+
+    pub(crate) fn committed<M: Machine>(&mut self, machine: &M) {
+        if let Some(synced) = self.synced.take() {
+            let last = machine.files("log").pop();
+            self.stated = last.map(|(name, _)| (synced, name));
+        }
+    }
+
+    /// How many commits must be there if this damage passes without an error.
+    pub(crate) fn floor(&self, model: &Model, file: &str, rot: Rot, offset: u64) -> usize {
+        if rot == Rot::Cut && file.starts_with("MANIFEST") {
+            // Cut between two records it is an earlier manifest, word for word.
+            return 0;
+        }
+        if !file.ends_with(".log") {
+            return model.now();
+        }
+        let Some((synced, stated_in)) = &self.stated else { return 0 };
+        if rot == Rot::Cut && stated_in == file {
+            // What states the length may be cut off as well.
+            return 0;
+        }
+        let length = synced.files.iter().find(|(name, _)| name == file).map_or(0, |(_, len)| *len);
+        if offset < length { model.now() } else { synced.commits }
+    }
+}
