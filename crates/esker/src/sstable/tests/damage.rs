@@ -186,6 +186,10 @@ fn verify_finds_parts_that_do_not_agree() {
         let at = properties + 8 + 8 * n;
         wrong.push((at, image[at] ^ 1, name));
     }
+    let ends = pieces.iter().filter(|(kind, _)| *kind != "filter").map(|(_, span)| span.end());
+    let padded = ends.map(|end| end as usize - 1).filter(|last| image[*last] == 0);
+    wrong.extend(padded.map(|last| (last, 1, "padding")));
+    wrong.push((filter + 63, 1, "padding"));
     for byte in filter + 64..filter + 128 {
         if image[byte] != 0 {
             wrong.push((byte, 0, "one that the filter has"));
