@@ -49,8 +49,9 @@ pub(super) fn scan(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(),
 pub(super) fn batch(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
     let mut batch = WriteBatch::new();
     call.body.elements("ops", |index, op| {
-        add_op(&mut batch, op.get())
-            .map_err(|refusal| Refusal::malformed(format!("field `ops[{index}]`: {}", refusal.text)))
+        add_op(&mut batch, op.get()).map_err(|refusal| {
+            Refusal::malformed(format!("field `ops[{index}]`: {}", refusal.text))
+        })
     })?;
     let applied = batch.len() as u64;
     call.store.write(batch)?;
@@ -153,6 +154,6 @@ fn health(state: &HealthState) -> Cow<'static, str> {
         HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
         HealthState::Poisoned(error) => format!("poisoned: {error}").into(),
         HealthState::Closed => "closed".into(),
-        newer => format!("{newer:?}").into(),
+        _ => "in trouble".into(),
     }
 }
