@@ -231,11 +231,21 @@ impl Generator {
     }
 
     fn fault(&mut self) -> Fault {
-        if self.rng.percent(40) {
+        let at = self.ops.len() as u64;
+        match self.rng.below(10) {
             // The power fails in the middle of something.
-            self.restart_at = Some(self.ops.len() as u64 + self.rng.between(3, 20));
-            let when = When::From(self.rng.between(1, 60));
-            return Fault { when, op: None, class: None, effect: Effect::Eio };
+            0..4 => {
+                self.restart_at = Some(at + self.rng.between(3, 20));
+                let when = When::From(self.rng.between(1, 60));
+                return Fault { when, op: None, class: None, effect: Effect::Eio };
+            }
+            // The next recovery cannot read all of the log.
+            4 => {
+                self.restart_at = Some(at + self.rng.between(1, 10));
+                let when = When::Nth(self.rng.between(1, 8));
+                return Fault { when, op: Some("read"), class: Some("log"), effect: Effect::Eio };
+            }
+            _ => {}
         }
         let nth = *self.rng.pick(&[1, 2, 5, 20]);
         let when = match self.rng.below(4) {

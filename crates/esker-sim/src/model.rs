@@ -159,20 +159,13 @@ impl Model {
     /// all of it durable, and returns how many commits were lost; or says why it is none. The
     /// first `floor` commits must have survived.
     pub fn recover(&mut self, found: &State, floor: usize) -> Result<usize, String> {
-        let (kept, revived) = match self.find_prefix(found, floor) {
-            Ok(kept) => (kept, None),
-            Err(nearest) => {
-                let (before, commit) = self.find_doubtful(found, floor).ok_or(nearest)?;
-                (before, Some(commit))
-            }
-        };
-        let lost = self.now() - kept;
-        self.cut(kept);
-        if let Some(commit) = revived {
-            self.commit(commit);
+        let before = self.now();
+        match self.find_prefix(found, floor) {
+            Ok(kept) => self.cut(kept),
+            Err(nearest) => *self = self.find_doubtful(found, floor).ok_or(nearest)?,
         }
         self.mark_synced();
-        Ok(lost)
+        Ok(before.saturating_sub(self.now()))
     }
 
     /// Walks back from the present, comparing only what each commit changed.
@@ -210,14 +203,40 @@ impl Model {
         }
     }
 
-    fn find_doubtful(&self, found: &State, floor: usize) -> Option<(usize, Commit)> {
-        let possible = self.doubtful.iter().filter(|(before, _)| *before >= floor);
-        possible.rev().cloned().find(|(before, commit)| {
-            let mut then = self.clone();
-            then.cut(*before);
-            then.commit(commit.clone());
-            then.state(then.now()) == *found
+    /// The history with one refused commit in its place. What follows a refused batch is not
+    /// there; what follows a refused change of the keyspaces may be, because that is written
+    /// elsewhere.
+    fn find_doubtful(&self, found: &State, floor: usize) -> Option<Self> {
+        self.doubtful.iter().rev().find_map(|(before, commit)| {
+            let last = match commit {
+                Commit::Batch(_) => *before,
+                Commit::Create(_) | Commit::Drop(_) => self.now(),
+            };
+            let mut kept = (floor.max(*before)..=last).rev();
+            kept.find_map(|kept| {
+                let then = self.with(*before, commit, kept)?;
+                (then.state(then.now()) == *found).then_some(then)
+            })
         })
+    }
+
+    /// The first `kept` commits, and `refused` behind the first `before` of them; nothing if a
+    /// later one cannot have followed it.
+    fn with(&self, before: usize, refused: &Commit, kept: usize) -> Option<Self> {
+        let mut then = self.clone();
+        then.cut(before);
+        for commit in std::iter::once(refused).chain(&self.commits[before..kept]) {
+            let can_follow = match commit {
+                Commit::Batch(changes) => changes.iter().all(|change| then.exists(&change.space)),
+                Commit::Create(space) => !then.exists(space),
+                Commit::Drop(space) => then.exists(space),
+            };
+            if !can_follow {
+                return None;
+            }
+            then.commit(commit.clone());
+        }
+        Some(then)
     }
 
     fn describe_nearest(&self, found: &State, floor: usize, at: usize) -> String {
@@ -389,8 +408,24 @@ mod tests {
         let with = history([put("a", "1"), put("a", "refused")]).state(2);
         assert_eq!(model.clone().recover(&with, 1), Ok(0));
         model.commit(put("b", "2"));
-        assert_eq!(model.clone().recover(&with, 0), Ok(1));
+        assert_eq!(model.clone().recover(&with, 0), Ok(0));
         assert!(model.clone().recover(&with, 2).is_err());
+    }
+
+    #[test]
+    fn a_refused_keyspace_may_be_there_with_what_followed() {
+        let users = Space("users".into());
+        let mut model = history([put("a", "1")]);
+        model.doubt(Commit::Create(users.clone()));
+        model.commit(put("b", "2"));
+        let with = history([put("a", "1"), Commit::Create(users.clone()), put("b", "2")]);
+        assert_eq!(model.clone().recover(&with.state(3), 2), Ok(0));
+        // But a keyspace that was not dropped cannot be gone once it took a write.
+        let mut model = history([Commit::Create(users.clone())]);
+        model.doubt(Commit::Drop(users.clone()));
+        let change = Change { space: users, key: b"a".into(), value: None };
+        model.commit(Commit::Batch(vec![change]));
+        assert!(model.recover(&Model::new().state(0), 2).is_err());
     }
 
     #[test]
