@@ -174,11 +174,6 @@ impl Trouble {
     pub fn retry_once(&mut self) {
         self.failures = self.failures.min(Self::FAILURES_MAX - 1);
     }
-
-    /// The last failure since the last success.
-    pub fn last(&self) -> Option<&Error> {
-        self.last.as_ref()
-    }
 }
 
 /// One keyspace of an open store.

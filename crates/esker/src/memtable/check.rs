@@ -3,14 +3,15 @@
 use super::Memtable;
 use super::entry::Entry;
 use super::node::Node;
+use super::tree::Arenas;
 use crate::base::invariant;
 use crate::base::key::head;
 
 impl<const WIDTH: usize> Memtable<WIDTH> {
-    /// Asserts M1 to M5 and what of M7 can be seen from the tree. M6 shows in the tests that
+    /// Asserts M1 to M5, and what can be seen of M6 and M7; more of M6 shows in the tests that
     /// keep references.
     pub(super) fn check(&self) {
-        let _latch = self.latch.read().expect("no writer panicked");
+        let arenas = self.latch.read().expect("no writer panicked");
         let Some(root) = self.tree.root() else {
             invariant!(M7, self.is_empty() && self.bytes() == 0);
             return;
@@ -19,10 +20,10 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
         invariant!(M5, root.is_leaf() || root.count() >= 2);
         let mut first = root;
         while !first.is_leaf() {
-            check_level(first);
+            check_level(first, &arenas);
             first = first.child(0);
         }
-        check_level(first);
+        check_level(first, &arenas);
         self.check_figures(first);
     }
 
@@ -52,14 +53,15 @@ fn level<const WIDTH: usize>(first: &Node<WIDTH>) -> impl Iterator<Item = &Node<
     std::iter::successors(Some(first), |node| node.right())
 }
 
-fn check_level<const WIDTH: usize>(first: &Node<WIDTH>) {
+fn check_level<const WIDTH: usize>(first: &Node<WIDTH>, arenas: &Arenas) {
     invariant!(M2, first.low().is_none());
     for node in level(first) {
+        invariant!(M6, arenas.nodes.holds(node.as_raw().addr()));
         invariant!(M5, node.level() == first.level());
         check_neighbours(node);
         check_slots(node);
         if node.is_leaf() {
-            (0..node.count()).for_each(|at| check_versions(node.entry(at)));
+            (0..node.count()).for_each(|at| check_versions(node.entry(at), arenas));
         }
     }
     // The parents' children, in order, are the level below: none is missing, none in excess.
@@ -97,9 +99,11 @@ fn check_slots<const WIDTH: usize>(node: &Node<WIDTH>) {
     }
 }
 
-fn check_versions(newest: Entry<'_>) {
+fn check_versions(newest: Entry<'_>, arenas: &Arenas) {
     let mut at = newest;
+    invariant!(M6, arenas.entries.holds(at.ptr().as_raw().addr()));
     while let Some(older) = at.older() {
+        invariant!(M6, arenas.entries.holds(older.ptr().as_raw().addr()));
         invariant!(M4, older.tag() < at.tag(), "{:?} under {:?}", older.tag(), at.tag());
         invariant!(M4, older.key() == newest.key());
         invariant!(M4, older.depth() + 1 == at.depth());

@@ -12,10 +12,8 @@
 use std::sync::Arc;
 
 use crate::base::cursor::Cursor;
-use crate::base::error::Result;
-use crate::base::key::SeqNo;
 use crate::base::limits::LEVELS;
-use crate::base::range::{Bounds, KeyRange};
+use crate::base::range::Bounds;
 use crate::memtable::Memtable;
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
@@ -90,19 +88,9 @@ impl View {
         let at = tables.partition_point(|table| table.summary().range.hi() < key);
         tables.get(at).filter(|table| table.summary().range.contains(key))
     }
-
-    /// The range that a level's tables cover.
-    pub fn level_range(&self, level: usize) -> Option<KeyRange> {
-        KeyRange::cover_all(self.levels[level].iter().map(|table| &table.summary().range))
-    }
-
-    /// `Ok` if every table is what it was when it was written; the first damage otherwise.
-    pub fn verify_tables(&self) -> Result<()> {
-        self.levels.iter().flat_map(|tables| tables.iter()).try_for_each(|table| table.verify())
-    }
 }
 
-/// What a get found and where: the newest entry of a key at or below a sequence number.
+/// Where an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the active memtable or in one that waits for its flush.
@@ -110,6 +98,3 @@ pub enum Place {
     /// In a table of this level.
     Level(usize),
 }
-
-/// A read is never asked for what was written later.
-pub const EVERYTHING: SeqNo = SeqNo::MAX;

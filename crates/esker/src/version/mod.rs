@@ -55,5 +55,5 @@ pub use edit::{Edit, KeyspaceCounters, KeyspaceEdit, SweepEdit};
 pub use levels::{Broken, Version};
 pub use manifest::Manifest;
 pub use read_manifest::{Found, read_manifest};
-pub use state::{FixedOptions, KeyspaceState, StoreState};
+pub use state::{FixedOptions, StoreState};
 pub use table_meta::TableMeta;

@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+
+use esker_sim::engine::{Esker, Simulated};
+use esker_sim::fault::{FILE_CLASSES, Rot};
+use esker_sim::model::{Change, Commit, Model, State};
+use esker_sim::ops::{Durability, Policy, Space, Span};
+use esker_sim::store::{Answer, Machine, Put, Store};
+
+/// A small store, what it holds, and how much of its log it states as durable.
+struct Sample {
+    machine: Simulated,
+    store: Esker,
+    model: Model,
+    /// The log's files and their lengths at the last sync, and the commits up to it.
+    synced: Vec<(String, u64)>,
+    commits_synced: usize,
+}
+
+impl Sample {
+    /// Two keyspaces, tables in three levels, and a log of which the beginning is durable.
+    fn new() -> Self {
+        let machine = Simulated::new();
+        let store = machine.open(1).unwrap();
+        let model = Model::new();
+        let mut sample = Self { machine, store, model, synced: Vec::new(), commits_synced: 0 };
+        let users = Space("users".to_owned());
+        sample.store.keyspace(&users).unwrap();
+        sample.model.commit(Commit::Create(users));
+        for round in 0..3 {
+            sample.batches(round * 10, 10);
+            sample.store.flush().unwrap();
+            let default = sample.store.keyspace(&Space::default_space()).unwrap();
+            sample.store.compact_level(&default, 0).unwrap();
+            if round == 0 {
+                sample.store.compact_level(&default, 1).unwrap();
+            }
+        }
+        sample.batches(40, 6);
+        sample.store.flush().unwrap();
+        sample.batches(50, 4);
+        sample.store.sync().unwrap();
+        sample.synced = sample.machine.files("log");
+        sample.commits_synced = sample.model.now();
+        sample.batches(60, 4);
+        sample
+    }
+
+    /// Batches over both keyspaces: two puts and a delete of what an earlier one put.
+    fn batches(&mut self, first: usize, count: usize) {
+        let spaces = [Space::default_space(), Space("users".to_owned())];
+        let handles = spaces.clone().map(|space| self.store.keyspace(&space).unwrap());
+        for n in first..first + count {
+            let value = format!("value of {n}, long enough to fill blocks: {}", "x".repeat(n % 30));
+            let changes: Vec<(usize, String, Option<String>)> = vec![
+                (0, format!("key/{:02}", n * 7 % 40), Some(value.clone())),
+                (1, format!("user/{:02}", n % 15), Some(value)),
+                (0, format!("key/{:02}", n * 3 % 40), None),
+            ];
+            let puts: Vec<_> = changes
+                .iter()
+                .map(|(space, key, value)| Put {
+                    space: &handles[*space],
+                    key: key.as_bytes(),
+                    value: value.as_ref().map(String::as_bytes),
+                })
+                .collect();
+            self.store.write(&puts, Durability::Default).unwrap();
+            let changes = changes.into_iter().map(|(space, key, value)| Change {
+                space: spaces[space].clone(),
+                key: key.into_bytes(),
+                value: value.map(|value| value.into_bytes().into()),
+            });
+            self.model.commit(Commit::Batch(changes.collect()));
+        }
+    }
+
+    /// How many commits must be there if damage at this place goes unnoticed.
+    fn floor(&self, file: &str, offset: u64) -> usize {
+        let is_log = file.ends_with(".log");
+        let length = self.synced.iter().find(|(name, _)| name == file).map_or(0, |(_, len)| *len);
+        if is_log && offset >= length { self.commits_synced } else { self.model.now() }
+    }
+}
+
+/// What became of the flips of one disk.
+#[derive(Debug, Default)]
+struct Tally {
+    right: u64,
+    errors: u64,
+    shorter: u64,
+}
+
+/// Flips a bit in every byte of every file, one at a time; `floor` as in [`Sample::floor`].
+fn flip_all(disk: &Simulated, model: &Model, floor: &dyn Fn(&str, u64) -> usize) -> Tally {
+    let mut tally = Tally::default();
+    for (file, len) in FILE_CLASSES.iter().flat_map(|class| disk.files(class)) {
+        for offset in 0..len {
+            let copy = disk.crash(Policy::Kill, 0);
+            copy.damage(&file, Rot::Flip, offset);
+            let floor = floor(&file, offset);
+            judge(&copy, model, floor, &mut tally)
+                .unwrap_or_else(|what| panic!("{file}, byte {offset}: {what}"));
+        }
+    }
+    tally
+}
+
+/// Every answer of a store is an error, or right for one and the same prefix of the history.
+fn judge(disk: &Simulated, model: &Model, floor: usize, tally: &mut Tally) -> Result<(), String> {
+    let Ok(store) = disk.open(1) else {
+        tally.errors += 1;
+        return Ok(());
+    };
+    let scanned = scan(&store);
+    let mut then = model.clone();
+    let mut lost = 0;
+    let is_error = scanned.is_err();
+    if let Ok(found) = scanned {
+        lost = then.recover(&found, floor)?;
+    } else if floor < model.now() {
+        return Err("a scan fails where a log was damaged above its horizon".to_owned());
+    }
+    let errors = get_all(&store, &then)?;
+    match (is_error || errors > 0, lost) {
+        (true, _) => tally.errors += 1,
+        (false, 0) => tally.right += 1,
+        (false, _) => tally.shorter += 1,
+    }
+    Ok(())
+}
+
+fn scan(store: &Esker) -> Answer<State> {
+    let mut state = State::new();
+    for space in store.keyspaces()? {
+        let handle = store.keyspace(&space)?;
+        let range = store.range(&handle, &Span::all(space.clone()));
+        let pairs = range.map(|entry| entry.map(|(key, value)| (key, value.into())));
+        state.insert(space, pairs.collect::<Answer<BTreeMap<_, _>>>()?);
+    }
+    Ok(state)
+}
+
+/// Gets every key there ever was; returns how many answered an error.
+fn get_all(store: &Esker, model: &Model) -> Result<u64, String> {
+    let mut errors = 0;
+    for space in model.spaces() {
+        let Ok(handle) = store.keyspace(&space) else {
+            errors += 1;
+            continue;
+        };
+        for key in model.keys(&space) {
+            let expected = model.get(&space, &key, model.now()).map(|value| value.to_vec());
+            match store.get(&handle, &key) {
+                Err(_) => errors += 1,
+                Ok(found) if found == expected => {}
+                Ok(found) => {
+                    let key = String::from_utf8_lossy(&key).into_owned();
+                    return Err(format!("get {key}: expected {expected:?}, found {found:?}"));
+                }
+            }
+        }
+    }
+    Ok(errors)
+}
+
+#[test]
+fn a_flipped_bit_in_a_closed_store_is_an_error_or_harmless() {
+    let sample = Sample::new();
+    sample.store.close().unwrap();
+    let now = sample.model.now();
+    let tally = flip_all(&sample.machine, &sample.model, &|_, _| now);
+    println!("{tally:?}");
+    assert_eq!(tally.shorter, 0);
+    assert!(tally.errors > 20 * tally.right, "nearly every byte says something: {tally:?}");
+}
+
+#[test]
+fn a_flipped_bit_in_a_killed_store_costs_at_most_the_log_above_its_horizon() {
+    let sample = Sample::new();
+    let killed = sample.machine.crash(Policy::Kill, 0);
+    let tally = flip_all(&killed, &sample.model, &|file, offset| sample.floor(file, offset));
+    println!("{tally:?}");
+    assert!(tally.shorter > 0, "the tail of the log is there to be lost");
+    assert!(tally.errors > 20 * tally.right, "nearly every byte says something: {tally:?}");
+}

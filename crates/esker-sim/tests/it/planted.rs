@@ -1,0 +1,51 @@
+use esker::internals::{Bug, plant};
+use esker_sim::engine::Simulated;
+use esker_sim::generate::generate;
+use esker_sim::run::{hush_panics, run};
+
+/// So many histories may a mistake live through.
+const SEEDS: u64 = 2000;
+
+fn is_found(bug: Bug) {
+    hush_panics();
+    plant(Some(bug));
+    let found = (0..SEEDS).find_map(|seed| {
+        let broken = run::<Simulated>(&generate(seed), &mut |_, _| {}).broken?;
+        Some((seed, broken))
+    });
+    plant(None);
+    let (seed, broken) = found.unwrap_or_else(|| panic!("{bug:?} lived through {SEEDS} histories"));
+    println!("{bug:?} is found by seed {seed}: {broken}");
+    let broken = run::<Simulated>(&generate(seed), &mut |_, _| {}).broken;
+    assert!(broken.is_none(), "seed {seed} fails without {bug:?} too: {}", broken.unwrap());
+}
+
+#[test]
+fn rotation_without_a_sync_of_the_old_segment() {
+    is_found(Bug::RotateWithoutSync);
+}
+
+#[test]
+fn a_checksum_over_headers_alone() {
+    is_found(Bug::HeaderChecksumOnly);
+}
+
+#[test]
+fn a_log_that_is_short_below_the_durable_horizon() {
+    is_found(Bug::ShortLogBelowHorizon);
+}
+
+#[test]
+fn a_read_error_that_passes_for_the_end_of_the_log() {
+    is_found(Bug::ReadErrorIsEnd);
+}
+
+#[test]
+fn half_a_batch() {
+    is_found(Bug::HalfBatch);
+}
+
+#[test]
+fn an_append_behind_a_short_write() {
+    is_found(Bug::AppendAfterShortWrite);
+}
