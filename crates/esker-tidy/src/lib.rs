@@ -21,6 +21,7 @@
 //! - [`words`]: what no file may contain
 //! - [`options`]: at most 15 public options
 //! - [`dependencies`]: each has a line that says why
+//! - [`promises`]: every test that docs/guarantees.md names exists
 #![forbid(unsafe_code)]
 
 pub mod bans;
@@ -33,6 +34,7 @@ pub mod links;
 pub mod mask;
 pub mod modules;
 pub mod options;
+pub mod promises;
 pub mod repo;
 pub mod sizes;
 pub mod words;

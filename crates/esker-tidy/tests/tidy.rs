@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use esker_tidy::{Finding, Repo};
 use esker_tidy::{
-    bans, dependencies, floors, formats, headers, invariants, links, modules, options, sizes, words,
+    bans, dependencies, floors, formats, headers, invariants, links, modules, options, promises,
+    sizes, words,
 };
 
 static REPO: LazyLock<Repo> = LazyLock::new(|| {
@@ -82,4 +83,9 @@ fn options_are_few() {
 #[test]
 fn dependencies_have_reasons() {
     hold(dependencies::check(&REPO), "");
+}
+
+#[test]
+fn promises_have_tests() {
+    hold(promises::check(&REPO), "");
 }

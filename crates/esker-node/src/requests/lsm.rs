@@ -154,6 +154,6 @@ fn health(state: &HealthState) -> Cow<'static, str> {
         HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
         HealthState::Poisoned(error) => format!("poisoned: {error}").into(),
         HealthState::Closed => "closed".into(),
-        _ => "in trouble".into(),
+        newer => format!("{newer:?}").into(),
     }
 }

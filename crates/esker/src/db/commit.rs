@@ -8,11 +8,11 @@
 //!       -> insert into memtables -> publish the visible number -> acknowledge
 //! ```
 //!
-//! - **D1** Sequence numbers are handed out in the order of the log, without gaps.
-//! - **D2** Nothing of a group is inserted unless its append, and its sync if it had one,
+//! - **B1** Sequence numbers are handed out in the order of the log, without gaps.
+//! - **B2** Nothing of a group is inserted unless its append, and its sync if it had one,
 //!   succeeded. So no read ever sees what a crash would take back while the store lives, and a
 //!   failed write stays invisible.
-//! - **D3** The visible number moves once per group, after all of it was inserted: a batch is seen
+//! - **B3** The visible number moves once per group, after all of it was inserted: a batch is seen
 //!   whole or not at all.
 //!
 //! Leading is a ticket, not a lock: it spans the append, the sync, and a wait for a flush, while
@@ -273,9 +273,9 @@ impl Store {
         for (batch, _) in group {
             writer.insert(batch);
         }
-        invariant!(D1, writer.next_seq == seq, "{:?} is not {seq:?}", writer.next_seq);
+        invariant!(B1, writer.next_seq == seq, "{:?} is not {seq:?}", writer.next_seq);
         let visible = self.visible.swap(seq.get() - 1, Ordering::Release);
-        invariant!(D3, visible < seq.get(), "visible went from {visible} to {seq:?}");
+        invariant!(B3, visible < seq.get(), "visible went from {visible} to {seq:?}");
         Ok(())
     }
 
@@ -372,9 +372,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Inserts a batch that is in the log (D2), each operation with its own sequence number.
+    /// Inserts a batch that is in the log (B2), each operation with its own sequence number.
     fn insert(&mut self, batch: &WriteBatch) {
-        invariant!(D2, self.log_broken.is_none(), "the group is not in the log");
+        invariant!(B2, self.log_broken.is_none(), "the group is not in the log");
         let mut last: Option<(KeyspaceId, &Arc<Memtable>, usize)> = None;
         let mut grown = 0;
         for op in decode_ops(batch.ops()) {

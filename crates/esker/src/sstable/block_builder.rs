@@ -1,7 +1,7 @@
 //! Builds data blocks: gathers entries, knows at every moment how long the block would be, and
 //! lays the columns out.
 
-use super::block::{
+use super::block_layout::{
     ENTRIES_MAX, FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEAD_SHIFT, Header, Shape, WIDE,
 };
 use super::page::pad;

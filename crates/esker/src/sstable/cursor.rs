@@ -72,7 +72,7 @@ impl TableCursor {
 
     fn next_block(&mut self) -> Result<()> {
         let Some(mut at) = self.at.take() else { return Ok(()) };
-        if at.place.to_next(&self.table)? {
+        if at.place.move_next(&self.table)? {
             at.block = at.place.load(&self.table)?;
             at.entry = 0;
             self.stand_at(at);
@@ -82,7 +82,7 @@ impl TableCursor {
 
     fn prev_block(&mut self) -> Result<()> {
         let Some(mut at) = self.at.take() else { return Ok(()) };
-        if at.place.to_prev(&self.table)? {
+        if at.place.move_prev(&self.table)? {
             self.stand_at(Position::at_end_of(at.place, &self.table)?);
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Position {
             if entry < block.entries() {
                 return Ok(Some(Self { place, block, entry }));
             }
-            if !place.to_next(table)? {
+            if !place.move_next(table)? {
                 return Ok(None);
             }
         }
@@ -149,7 +149,7 @@ impl Position {
         if let Some(entry) = block.first_at(key, Tag::search(SeqNo::MAX)).checked_sub(1) {
             return Ok(Some(Self { place, block, entry }));
         }
-        if place.to_prev(table)? { Self::at_end_of(place, table).map(Some) } else { Ok(None) }
+        if place.move_prev(table)? { Self::at_end_of(place, table).map(Some) } else { Ok(None) }
     }
 }
 

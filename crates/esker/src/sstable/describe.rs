@@ -1,8 +1,9 @@
-//! A table file as text, byte by byte offsets in front: for people, and for golden tests.
+//! A table file as text, offsets in front: for people, and for golden tests.
 
 use std::fmt::{self, Write as _};
 
-use super::block::{Block, FIXED_SUFFIX, FIXED_VALUE, GOES_ON, Layout, WIDE};
+use super::block::Block;
+use super::block_layout::{FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEADER_BYTES, Layout, WIDE};
 use super::filter::FilterPage;
 use super::footer::{FOOTER_BYTES, Footer, Properties};
 use super::index::IndexPage;
@@ -94,11 +95,14 @@ impl Print<'_> {
         self.at(
             span.offset,
             format_args!(
-                "data block {number}: {} of {} bytes, {} entries, {} bytes a tag, flags{flags}",
+                "data block {number}: {} of {} bytes, entries {}, tag bytes {}, flags{flags}",
                 layout.end, span.bytes, shape.entries, shape.tag_bytes,
             ),
         );
-        self.at(span.offset + 40, format_args!("  prefix {}", Shown(block.prefix())));
+        self.at(
+            span.offset + HEADER_BYTES as u64,
+            format_args!("  prefix {}", Shown(block.prefix())),
+        );
         self.columns(span.offset, layout);
         for n in 0..block.entries() {
             let mut key = Vec::new();
@@ -133,7 +137,7 @@ impl Print<'_> {
         self.at(
             span.offset,
             format_args!(
-                "index page: {} bytes, level {}, {} children from number {} on",
+                "index page: {} bytes, level {}, children {} from number {} on",
                 span.bytes,
                 page.level(),
                 page.children(),
@@ -159,7 +163,7 @@ impl Print<'_> {
                 self.at(
                     span.offset,
                     format_args!(
-                        "filter page {}: {} bytes, {} probes, {} bits set",
+                        "filter page {}: {} bytes, probes {}, bits set {}",
                         page.number(),
                         span.bytes,
                         page.probes(),
@@ -176,11 +180,11 @@ impl Print<'_> {
             format_args!("properties: {} bytes", footer.properties.bytes),
         );
         self.line(format_args!(
-            "            {} entries, {} tombstones, {} keys, {} data blocks",
+            "            entries {}, tombstones {}, keys {}, data blocks {}",
             says.entries, says.tombstones, says.keys, says.data_blocks
         ));
         self.line(format_args!(
-            "            sequence numbers {} to {}, {} bytes of keys, {} bytes of values",
+            "            sequence numbers {} to {}, key bytes {}, value bytes {}",
             says.seq_min, says.seq_max, says.key_bytes, says.value_bytes
         ));
         self.line(format_args!(
@@ -189,7 +193,7 @@ impl Print<'_> {
             Shown(says.range.hi())
         ));
         self.line(format_args!(
-            "            blocks of {} bytes, {} filter bits a key, {} filter lines",
+            "            block bytes {}, filter bits a key {}, filter lines {}",
             says.settings.block_bytes, says.settings.filter_bits_per_key, says.filter.lines
         ));
     }

@@ -62,7 +62,7 @@ impl FilterShape {
 
     /// The page and the line in it of a key with this hash.
     pub(super) fn place_of(self, hash: u64) -> (u32, u32) {
-        let line = ((hash >> 32) * u64::from(self.lines) >> 32) as u32;
+        let line = (((hash >> 32) * u64::from(self.lines)) >> 32) as u32;
         (line / LINES_PER_PAGE, line % LINES_PER_PAGE)
     }
 
@@ -147,5 +147,63 @@ impl Page for FilterPage {
 
     fn trusted(bytes: Bytes) -> Self {
         Self { bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hash::key_hash;
+    use crate::base::key::TableId;
+
+    const PLACE: Place = Place { store_id: 1, table: TableId(2) };
+
+    fn hash(n: u64) -> u64 {
+        key_hash(format!("user{n:012}").as_bytes())
+    }
+
+    /// The share of keys that are not there and pass.
+    fn false_positives(keys: u64, bits_per_key: u32) -> f64 {
+        let hashes: Vec<u64> = (0..keys).map(hash).collect();
+        let shape = FilterShape::new(hashes.len(), bits_per_key);
+        let mut bytes = Vec::new();
+        shape.build(&hashes, PLACE, 0, &mut bytes);
+        assert_eq!(bytes.len() as u64, shape.bytes());
+        let bytes = Bytes::from(bytes);
+        let may_contain = |hash| {
+            let (page, line) = shape.place_of(hash);
+            let span = shape.page(page, 0);
+            let page = bytes.slice(span.offset as usize..span.end() as usize);
+            FilterPage::trusted(page).may_contain(shape, line, hash)
+        };
+        assert!(hashes.iter().all(|hash| may_contain(*hash)), "what is there passes");
+        let foreign = 200_000;
+        let passed = (keys..keys + foreign).filter(|n| may_contain(hash(*n))).count();
+        passed as f64 / foreign as f64
+    }
+
+    #[test]
+    fn ten_bits_a_key_let_one_foreign_key_in_a_hundred_pass() {
+        for keys in [1_000, 30_000, 300_000] {
+            let rate = false_positives(keys, 10);
+            assert!((0.005..0.016).contains(&rate), "{rate} with {keys} keys");
+        }
+    }
+
+    #[test]
+    fn more_bits_let_fewer_pass() {
+        let rates = [1, 4, 10, 16, 30].map(|bits| false_positives(20_000, bits));
+        assert!(rates.is_sorted_by(|few, more| few > more), "{rates:?}");
+    }
+
+    #[test]
+    fn pages_are_full_but_for_the_last() {
+        for (keys, lines, bytes) in [(1, 1, 128), (6502, 127, 8192), (6503, 128, 8192 + 128)] {
+            let shape = FilterShape::new(keys, 10);
+            assert_eq!((shape.lines, shape.bytes()), (lines, bytes), "{keys} keys");
+            let last = shape.page(shape.pages() - 1, 0);
+            assert_eq!(last.end(), bytes);
+        }
+        assert_eq!(FilterShape::new(1000, 0).bytes(), 0);
     }
 }

@@ -92,7 +92,7 @@ impl Table {
             how.blocks_read += 1;
             match block.find(key, fingerprint(hash), seq) {
                 Found::Entry(n) => return Ok(Some((block.tag(n), value_of(&block, n)))),
-                Found::GoesOn if at.to_next(self)? => {}
+                Found::GoesOn if at.move_next(self)? => {}
                 Found::GoesOn | Found::Nothing => return Ok(None),
             }
         }
@@ -263,7 +263,7 @@ impl BlockPlace {
     }
 
     /// To the next block; false, and nowhere else, if this is the last.
-    pub(super) fn to_next(&mut self, table: &Table) -> Result<bool> {
+    pub(super) fn move_next(&mut self, table: &Table) -> Result<bool> {
         if self.child + 1 < self.leaf.children() {
             self.child += 1;
         } else if self.leaf_number + 1 < self.leaves() {
@@ -276,7 +276,7 @@ impl BlockPlace {
     }
 
     /// To the block before; false, and nowhere else, if this is the first.
-    pub(super) fn to_prev(&mut self, table: &Table) -> Result<bool> {
+    pub(super) fn move_prev(&mut self, table: &Table) -> Result<bool> {
         if self.child > 0 {
             self.child -= 1;
         } else if self.leaf_number > 0 {

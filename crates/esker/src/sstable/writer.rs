@@ -173,9 +173,9 @@ impl TableWriter {
         invariant!(S7, value.len() <= VALUE_BYTES_MAX, "a value of {} bytes", value.len());
     }
 
-    /// Gives the block that begins with `key` its separator: the shortest beginning of `key` that
-    /// is above the last key, `bar` of `bark` after `apple`... of `bank`, all of it if the block
-    /// goes on with that key's versions.
+    /// Gives the block that begins with `key` its separator: as much of `key` as is needed to be
+    /// above the last key, `band` if `bandana` follows `banana`; all of it if the block goes on
+    /// with versions of the last key.
     fn begin_block(&mut self, key: &[u8], same_key: bool) {
         let separator = match self.last_tag {
             None => &[],
@@ -183,8 +183,8 @@ impl TableWriter {
             Some(_) => &key[..shared_prefix_bytes(&self.last_key, key) + 1],
         };
         let first = self.last_tag.is_none();
-        let divides = first || same_key || self.last_key.as_slice() < separator;
-        invariant!(S5, divides && separator <= key, "separator {}", separator.escape_ascii());
+        let above_last = first || same_key || self.last_key.as_slice() < separator;
+        invariant!(S5, above_last && separator <= key, "separator {}", separator.escape_ascii());
         self.index.add(separator, same_key, self.output.end());
     }
 

@@ -98,8 +98,8 @@ impl Store {
             }
         }
         if self.random.coin() {
-            self.durable = self.accepted.len();
             let last = log.seal()?;
+            self.durable = self.accepted.len();
             self.state.horizon = Some(LogPosition { segment: last.segment, offset: last.bytes });
         }
         Ok(())
@@ -267,7 +267,8 @@ fn damaged(seed: u64) -> Verdict {
     let mut store = Store::new(seed);
     store.live(1);
     let disk = store.disk.crash(CrashPolicy::KeepAll, 0);
-    let Some(horizon) = store.state.horizon else { return Ok(()) };
+    let needed = |horizon: &LogPosition| horizon.segment >= store.state.live_from;
+    let Some(horizon) = store.state.horizon.filter(needed) else { return Ok(()) };
     let name = FileName::Log(horizon.segment);
     if disk.bytes(name).is_none() {
         return Err(format!("{name} is gone"));

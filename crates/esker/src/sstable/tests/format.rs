@@ -74,7 +74,7 @@ fn several_leaves_and_long_keys_are_described() {
     let fixture = Fixture::new(TableSettings { block_bytes: 0, filter_bits_per_key: 0 }, &entries);
     let text = describe(&*fixture.disk.open(NAME).unwrap()).unwrap();
     for part in [
-        "level 1, 2 children",
+        "level 1, children 2",
         "\"a\" continues -> 128..256",
         "... of 9001 bytes",
         "flags fixed-suffix fixed-value goes-on",

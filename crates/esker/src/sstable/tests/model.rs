@@ -128,7 +128,7 @@ fn check_gets(table: &Table, entries: &[Entry], seqs: &[u64], others: &[Vec<u8>]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn a_table_answers_as_a_sorted_vector_does(
@@ -253,7 +253,7 @@ fn a_lookup_counts_what_it_took() {
     let fixture = Fixture::new(settings(8 << 10), &entries);
     let table = fixture.table();
     let mut how = Lookup::default();
-    let mut ask = |key: &[u8], how: &mut Lookup| {
+    let ask = |key: &[u8], how: &mut Lookup| {
         table.get(key, key_hash(key), SeqNo::MAX, how).unwrap();
     };
     ask(&entries[5].0, &mut how);

@@ -150,8 +150,8 @@ fn a_rename_is_atomic_and_brings_its_file_along() {
     let disk = SimDisk::new();
     write(&disk, FileName::Current, b"old").sync_handle().sync().unwrap();
     disk.sync_dir().unwrap();
-    write(&disk, TABLE, b"between");
     write(&disk, FileName::CurrentTmp, b"new").sync_handle().sync().unwrap();
+    write(&disk, TABLE, b"between");
     disk.rename(FileName::CurrentTmp, FileName::Current).unwrap();
     let mut seen = BTreeSet::new();
     for (policy, after) in crashes(&disk) {
@@ -166,7 +166,7 @@ fn a_rename_is_atomic_and_brings_its_file_along() {
         let after = disk.crash(CrashPolicy::NewestKept, seed);
         after.bytes(FileName::Current).unwrap() == b"new" && after.bytes(TABLE).is_none()
     });
-    assert!(lost_between, "a rename may survive a creation before it");
+    assert!(lost_between, "a rename may survive when all creations before it are lost");
 }
 
 #[test]
