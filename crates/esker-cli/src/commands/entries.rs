@@ -130,7 +130,7 @@ impl Scan {
         self.place.with(|keyspace| {
             let start = Bound::Included(bounds.start);
             let end = bounds.end.map_or(Bound::Unbounded, Bound::Excluded);
-            let entries = keyspace.range::<Vec<u8>>((start, end));
+            let entries = keyspace.range((start, end));
             let limit = self.limit.unwrap_or(usize::MAX);
             if self.reverse {
                 self.print(entries.rev().take(limit), out)
