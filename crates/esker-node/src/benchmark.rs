@@ -30,10 +30,7 @@ const VALUE_BYTES: usize = 100;
 const BTREE_CACHE_BYTES: usize = 64 << 20;
 const BTREE_TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 
-pub(crate) fn lsm_benchmark(
-    call: &mut Call<'_, '_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), Refusal> {
+pub(crate) fn lsm_benchmark(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
     let entries = call.body.integer("entries", 1..=ENTRIES_MAX)?;
     let work = Work { entries, stop: call.stop };
     let scratch = TempDir::new().map_err(failed)?;
@@ -80,9 +77,7 @@ fn measure_lsm(work: &Work<'_>, path: &Path) -> Result<LsmFigures, Refusal> {
     let write_ops_sec = work.entries as f64 / start.elapsed().as_secs_f64();
     let get = |key: &[u8]| Ok(db.get(key).map_err(failed)?.is_some());
     let read_p50_us = work.read_p50_us(get)?;
-    let get = |key: &[u8]| {
-        Ok(internals::get_ignoring_filters(&db, key).map_err(failed)?.is_some())
-    };
+    let get = |key: &[u8]| Ok(internals::get_ignoring_filters(&db, key).map_err(failed)?.is_some());
     let read_without_bloom_p50_us = work.read_p50_us(get)?;
     db.close().map_err(failed)?;
     let space_amplification = work.space_amplification(path)?;
@@ -136,10 +131,7 @@ impl Work<'_> {
     }
 
     /// The median of single reads in microseconds. `get` tells whether there is such a key.
-    fn read_p50_us(
-        &self,
-        get: impl Fn(&[u8]) -> Result<bool, Refusal>,
-    ) -> Result<f64, Refusal> {
+    fn read_p50_us(&self, get: impl Fn(&[u8]) -> Result<bool, Refusal>) -> Result<f64, Refusal> {
         self.go_on()?;
         let mut nanos = Vec::with_capacity(READS as usize);
         for read in 0..READS {
@@ -214,8 +206,9 @@ mod tests {
     fn keys_and_values_do_not_repeat() {
         let keys: HashSet<_> = (0..10_000).map(key).collect();
         assert_eq!(keys.len(), 10_000);
-        let chunks: HashSet<_> =
-            (0..100).flat_map(|index| value(index).chunks(8).map(<[u8]>::to_vec).collect::<Vec<_>>()).collect();
+        let chunks: HashSet<_> = (0..100)
+            .flat_map(|index| value(index).chunks(8).map(<[u8]>::to_vec).collect::<Vec<_>>())
+            .collect();
         assert_eq!(chunks.len(), 100 * 13);
     }
 

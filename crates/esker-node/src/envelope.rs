@@ -144,7 +144,10 @@ mod tests {
         };
         assert_eq!(refused("null"), ("field `body` is missing".into(), None));
         assert!(refused("[]").0.starts_with("field `body`: "));
-        assert_eq!(refused(r#"{"msg_id":7}"#), ("field `type` is missing".into(), Some("7".into())));
+        assert_eq!(
+            refused(r#"{"msg_id":7}"#),
+            ("field `type` is missing".into(), Some("7".into()))
+        );
         let (text, msg_id) = refused(r#"{"msg_id":1.0,"type":"x"}"#);
         assert_eq!((text.as_str(), msg_id), ("field `msg_id` must be an integer", None));
     }

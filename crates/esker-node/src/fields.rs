@@ -148,7 +148,11 @@ fn string<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Refusal> {
     if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(inside));
     }
-    serde_json::from_str(json).map(Cow::Owned).map_err(|error| malformed(name, &error))
+    // The text is known to be JSON, so this can only fail for half of a surrogate pair.
+    let meaning = serde_json::from_str(json).map(Cow::Owned);
+    meaning.map_err(|_| {
+        Refusal::malformed(format!("field `{name}` holds half of a surrogate pair: not UTF-8"))
+    })
 }
 
 fn integer(name: &str, raw: &RawValue, range: RangeInclusive<u64>) -> Result<u64, Refusal> {
@@ -288,14 +292,17 @@ mod tests {
         assert!(!fields.flag("reverse").unwrap());
         assert_eq!(fields.value("key").unwrap(), "null");
         let text = |refusal: Refusal| refusal.text;
-        assert_eq!(text(fields.string("key").unwrap_err()), "field `key` must be a string, not null");
+        assert_eq!(
+            text(fields.string("key").unwrap_err()),
+            "field `key` must be a string, not null"
+        );
     }
 
     #[test]
     fn half_a_surrogate_pair_is_no_key() {
         for json in [r#"{"key":"\ud800"}"#, r#"{"key":"\udc00x"}"#, r#"{"key":"\ud800\ud800"}"#] {
             let refusal = fields(json).key("key").unwrap_err();
-            assert!(refusal.text.starts_with("field `key`: "), "{}", refusal.text);
+            assert_eq!(refusal.text, "field `key` holds half of a surrogate pair: not UTF-8");
         }
         assert_eq!(fields(r#"{"key":"\ud83e\udd80"}"#).key("key").unwrap(), "\u{1f980}");
     }

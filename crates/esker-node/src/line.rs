@@ -126,7 +126,8 @@ impl<R: Read> LineReader<R> {
         }
         self.pending = 0..pending;
         if pending == self.buffer.len() {
-            self.buffer.resize(pending.saturating_mul(2).min(self.line_bytes_max + BUFFER_BYTES), 0);
+            self.buffer
+                .resize(pending.saturating_mul(2).min(self.line_bytes_max + BUFFER_BYTES), 0);
         }
     }
 }

@@ -88,7 +88,8 @@ fn converse(
     let mut reader = LineReader::new(input);
     let mut replies = Vec::new();
     loop {
-        let more = reader.fill().map_err(|error| NodeError::new("cannot read the input", &error))?;
+        let more =
+            reader.fill().map_err(|error| NodeError::new("cannot read the input", &error))?;
         let mut lines = reader.lines();
         loop {
             let Some(turn) = desk.answer(&mut replies, |node| node.answer(&mut lines, notices))

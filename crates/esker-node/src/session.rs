@@ -148,7 +148,9 @@ impl Node {
         let mut first = None;
         body.elements("node_ids", |index, id| {
             if !id.get().starts_with('"') {
-                return Err(Refusal::malformed(format!("field `node_ids[{index}]` must be a string")));
+                return Err(Refusal::malformed(format!(
+                    "field `node_ids[{index}]` must be a string"
+                )));
             }
             if *first.get_or_insert(id.get()) != id.get() {
                 cluster = Cluster::Several;
@@ -234,7 +236,9 @@ struct Member<'l> {
 impl Group<'_> {
     fn has_room(&self, line_bytes: usize) -> bool {
         self.members.is_empty()
-            || self.members.len() < GROUP_WRITES_MAX
-                && self.bytes + line_bytes <= GROUP_BYTES_MAX
+            || self.members.len() < GROUP_WRITES_MAX && self.bytes + line_bytes <= GROUP_BYTES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests;

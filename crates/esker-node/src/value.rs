@@ -221,7 +221,10 @@ mod tests {
     fn compacting_drops_space_outside_strings_and_nothing_else() {
         for (from, to) in [
             ("1.0", "1.0"),
-            ("{ \"b\" : [ 1 , 2.50 ] ,\t\"a\": null,\r\"a\":0 }", r#"{"b":[1,2.50],"a":null,"a":0}"#),
+            (
+                "{ \"b\" : [ 1 , 2.50 ] ,\t\"a\": null,\r\"a\":0 }",
+                r#"{"b":[1,2.50],"a":null,"a":0}"#,
+            ),
             (r#"" a \" b ""#, r#"" a \" b ""#),
             (r#"[ "\\" , " " ]"#, r#"["\\"," "]"#),
             ("[ ]", "[]"),

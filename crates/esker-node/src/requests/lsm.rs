@@ -49,8 +49,9 @@ pub(super) fn scan(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(),
 pub(super) fn batch(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
     let mut batch = WriteBatch::new();
     call.body.elements("ops", |index, op| {
-        add_op(&mut batch, op.get())
-            .map_err(|refusal| Refusal::malformed(format!("field `ops[{index}]`: {}", refusal.text)))
+        add_op(&mut batch, op.get()).map_err(|refusal| {
+            Refusal::malformed(format!("field `ops[{index}]`: {}", refusal.text))
+        })
     })?;
     let applied = batch.len() as u64;
     call.store.write(batch)?;
@@ -118,7 +119,10 @@ pub(super) fn level_info(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Resu
         reply.count("level", level.level as u64);
         reply.count("sstables", level.tables as u64);
         reply.count("total_bytes", level.bytes);
-        reply.flag("sorted", level.sorted);
+        match level.sorted {
+            true => reply.yes("sorted"),
+            false => reply.no("sorted"),
+        }
         reply.count("max_bytes", level.max_bytes);
     });
     Ok(())

@@ -6,8 +6,8 @@
 //! - [`process`]: a node with real pipes: signals, kill -9, locks, temporary stores
 #![forbid(unsafe_code)]
 
-//mod chaos;
-//mod conversation;
+mod chaos;
+mod conversation;
 mod node;
-//mod process;
+mod process;
 mod transcripts;

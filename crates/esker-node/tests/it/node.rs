@@ -41,8 +41,7 @@ fn lines(bytes: Vec<u8>) -> Vec<String> {
 }
 
 /// The line of an `init` that is accepted.
-pub const INIT: &str =
-    r#"{"src":"c0","dest":"n1","body":{"type":"init","msg_id":0,"node_id":"n1","node_ids":["n1"]}}"#;
+pub const INIT: &str = r#"{"src":"c0","dest":"n1","body":{"type":"init","msg_id":0,"node_id":"n1","node_ids":["n1"]}}"#;
 
 /// A request's line, its newline included. `fields` are what stands in the body beside
 /// `msg_id`.

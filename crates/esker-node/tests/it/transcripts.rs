@@ -50,7 +50,9 @@ fn transcripts() -> Vec<(String, String)> {
     let mut all: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().display().to_string(), fs::read_to_string(path).unwrap()))
+        .map(|path| {
+            (path.file_name().unwrap().display().to_string(), fs::read_to_string(path).unwrap())
+        })
         .collect();
     all.sort();
     assert!(all.len() >= 5, "the transcripts are here");
@@ -83,7 +85,10 @@ fn check(place: &str, section: &Section, dir: &Path, durability: Durability) {
     }
     assert_eq!(said.replies.len(), section.replies.len(), "{place}: {:#?}", said.replies);
     for (found, expected) in said.notices.iter().zip(&section.notices) {
-        assert!(found.contains(expected.as_str()), "{place}\nexpected {expected}\nfound    {found}");
+        assert!(
+            found.contains(expected.as_str()),
+            "{place}\nexpected {expected}\nfound    {found}"
+        );
     }
     assert_eq!(said.notices.len(), section.notices.len(), "{place}: {:#?}", said.notices);
 }

@@ -72,6 +72,14 @@ impl Arena {
         self.used_bytes
     }
 
+    /// Whether `address` lies in one of the chunks.
+    #[cfg(test)]
+    pub(super) fn holds(&self, address: usize) -> bool {
+        self.chunks.iter().any(|(chunk, layout)| {
+            (chunk.as_ptr().addr()..chunk.as_ptr().addr() + layout.size()).contains(&address)
+        })
+    }
+
     fn add_chunk(&mut self, bytes: usize) -> NonNull<u8> {
         let align = if bytes < HUGE_PAGE_BYTES { self.align } else { HUGE_PAGE_BYTES };
         let layout = Layout::from_size_align(bytes, align).expect("a chunk under isize::MAX");

@@ -7,10 +7,9 @@
 //! ```
 //!
 //! A leaf slot's key is its entry's, an inner slot's key is its child's low fence, and a fence is
-//! the address of an entry that has the key. A search counts the heads that are smaller: with 64
-//! slots, 8 independent loads (one in each cache line, so that a cold node costs one round trip to
-//! memory, not six) and then 8 in the line where the answer lies. Only slots whose head is equal
-//! are compared by their whole keys.
+//! the address of an entry that has the key. A search is a branchless binary search of the heads,
+//! all of whose cache lines are asked for before it starts. Only slots whose head is equal are
+//! compared by their whole keys.
 //!
 //! Every field that changes is an atomic and nodes are only ever reached by `&`: readers without
 //! the latch are a matter of a version word (the first line has room) and of checking it, not of
@@ -23,7 +22,7 @@ use super::arena::Arena;
 use super::entry::{Entry, EntryPtr, Header};
 use crate::base::key::{head, shared_prefix_bytes};
 
-/// Heads in a cache line.
+/// Heads, or slots, in a cache line.
 const LINE: usize = 8;
 
 #[repr(C, align(64))]
@@ -37,9 +36,13 @@ pub(super) struct Node<const WIDTH: usize> {
     /// Above all keys: the right neighbour's `low`. Null on the right edge.
     high: AtomicPtr<Header>,
     right: AtomicPtr<Node<WIDTH>>,
-    heads: [AtomicU64; WIDTH],
+    heads: Lines<[AtomicU64; WIDTH]>,
     slots: [AtomicPtr<()>; WIDTH],
 }
+
+/// Starts at a cache line.
+#[repr(align(64))]
+struct Lines<T>(T);
 
 /// What an inner or leaf slot holds, with the entry that has its key.
 #[derive(Clone, Copy)]
@@ -78,7 +81,7 @@ impl<const WIDTH: usize> Node<WIDTH> {
             low: low.map(Entry::ptr),
             high: AtomicPtr::new(raw(next.and_then(Self::low))),
             right: AtomicPtr::new(next.map_or(std::ptr::null_mut(), Self::as_raw)),
-            heads: [const { AtomicU64::new(u64::MAX) }; WIDTH],
+            heads: Lines([const { AtomicU64::new(u64::MAX) }; WIDTH]),
             slots: [const { AtomicPtr::new(std::ptr::null_mut()) }; WIDTH],
         };
         let place = arena.alloc(size_of::<Self>()).cast::<Self>();
@@ -125,7 +128,7 @@ impl<const WIDTH: usize> Node<WIDTH> {
     }
 
     pub(super) fn head_at(&self, at: usize) -> u64 {
-        self.heads[at].load(Relaxed)
+        self.heads.0[at].load(Relaxed)
     }
 
     pub(super) fn low(&self) -> Option<Entry<'_>> {
@@ -170,7 +173,7 @@ impl<const WIDTH: usize> Node<WIDTH> {
         let prefix_bytes = self.prefix_bytes();
         let key_head = head(&key[prefix_bytes..]);
         let count = self.count();
-        let at = self.heads_below(key_head, count);
+        let at = self.heads_below(key_head);
         if at == count || self.head_at(at) != key_head {
             return Err(at);
         }
@@ -201,14 +204,19 @@ impl<const WIDTH: usize> Node<WIDTH> {
         Err(low)
     }
 
-    /// How many heads are less than `key_head`: by whole lines first, then in the one line where
-    /// they end. Unused heads are never less.
-    fn heads_below(&self, key_head: u64, count: usize) -> usize {
-        let is_below = |at: usize| usize::from(self.heads[at].load(Relaxed) < key_head);
-        let lines: usize = (0..count / LINE).map(|line| is_below(line * LINE + LINE - 1)).sum();
-        let start = lines * LINE;
-        let end = (start + LINE).min(WIDTH);
-        start + (start..end).map(is_below).sum::<usize>()
+    /// How many heads are less than `key_head`. Unused heads never are.
+    fn heads_below(&self, key_head: u64) -> usize {
+        self.prefetch();
+        self.heads.0.partition_point(|head| head.load(Relaxed) < key_head)
+    }
+
+    /// Asks for all lines of the node that a search or an insert may need: a cold node costs one
+    /// round trip to memory, not one for each step of the search and one for the slots.
+    fn prefetch(&self) {
+        self.heads.0.chunks(LINE).for_each(|line| prefetch(&line[0]));
+        if self.is_leaf() {
+            self.slots.chunks(LINE).for_each(|line| prefetch(&line[0]));
+        }
     }
 
     /// The slot's key; the open end (`None`) is less than every key.
@@ -235,11 +243,13 @@ impl<const WIDTH: usize> Node<WIDTH> {
     /// Inserts `slot` at `at`; the node must not be full and the slot's key share its prefix.
     pub(super) fn insert(&self, at: usize, slot: Slot<'_>) {
         let count = self.count();
-        for i in (at..count).rev() {
-            self.heads[i + 1].store(self.heads[i].load(Relaxed), Relaxed);
-            self.slots[i + 1].store(self.slots[i].load(Relaxed), Release);
+        for pair in self.heads.0[at..=count].windows(2).rev() {
+            pair[1].store(pair[0].load(Relaxed), Relaxed);
         }
-        self.heads[at].store(self.head_of(slot.low), Relaxed);
+        for pair in self.slots[at..=count].windows(2).rev() {
+            pair[1].store(pair[0].load(Relaxed), Release);
+        }
+        self.heads.0[at].store(self.head_of(slot.low), Relaxed);
         self.slots[at].store(slot.target, Release);
         self.set_count(count + 1);
     }
@@ -250,14 +260,14 @@ impl<const WIDTH: usize> Node<WIDTH> {
         let count = self.count();
         right.prefix_bytes.store(self.prefix_bytes.load(Relaxed), Relaxed);
         for i in from..count {
-            right.heads[i - from].store(self.heads[i].load(Relaxed), Relaxed);
+            right.heads.0[i - from].store(self.heads.0[i].load(Relaxed), Relaxed);
             right.slots[i - from].store(self.slots[i].load(Relaxed), Release);
         }
         right.set_count(count - from);
         self.high.store(right.low.map_or(std::ptr::null_mut(), EntryPtr::as_raw), Release);
         self.right.store(right.as_raw(), Release);
         self.set_count(from);
-        for unused in &self.heads[from..count] {
+        for unused in &self.heads.0[from..count] {
             unused.store(u64::MAX, Relaxed);
         }
     }
@@ -275,7 +285,7 @@ impl<const WIDTH: usize> Node<WIDTH> {
         let prefix_bytes = u16::try_from(prefix_bytes).expect("no longer than a key");
         self.prefix_bytes.store(prefix_bytes, Relaxed);
         for at in 0..self.count() {
-            self.heads[at].store(self.head_of(self.slot_low(at)), Relaxed);
+            self.heads.0[at].store(self.head_of(self.slot_low(at)), Relaxed);
         }
     }
 
@@ -286,4 +296,16 @@ impl<const WIDTH: usize> Node<WIDTH> {
     fn set_count(&self, count: usize) {
         self.count.store(count as u16, Relaxed);
     }
+}
+/// Asks the processor for the cache line of `at` ahead of its use.
+fn prefetch<T>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it reads nothing that the program could see. SSE, to
+        // which it belongs, is part of every x86-64 processor.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }

@@ -21,8 +21,8 @@ use crate::base::key::{Tag, shared_prefix_bytes};
 
 /// The memory of a tree: what only its writer touches.
 pub(super) struct Arenas {
-    entries: Arena,
-    nodes: Arena,
+    pub(super) entries: Arena,
+    pub(super) nodes: Arena,
 }
 
 impl Arenas {

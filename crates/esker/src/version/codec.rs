@@ -1,3 +1,5 @@
+//! The payload of a manifest's records.
+//!
 #![doc = include_str!("FORMAT.md")]
 
 use std::sync::Arc;
@@ -323,4 +325,104 @@ fn put_number(out: &mut Vec<u8>, tag: u64, number: u64) {
 fn push<T>(list: &mut Vec<T>, what: &'static str, value: Option<T>) -> Decoded<()> {
     list.push(value.ok_or(BadField::Malformed(what))?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::testing::{arbitrary_edit, table};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn an_edit_is_read_back(edit in arbitrary_edit(), base: Option<u64>) {
+            let fixed = base.map(|level_base_bytes| FixedOptions { level_base_bytes });
+            prop_assert_eq!(decode(&encode(fixed, &edit)), Ok((fixed, edit)));
+        }
+
+        #[test]
+        fn an_edit_with_other_bytes_is_an_answer(
+            edit in arbitrary_edit(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut: prop::sample::Index,
+        ) {
+            let mut bytes = encode(None, &edit);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = decode(&bytes);
+            let _ = decode(&bytes[..cut.index(bytes.len())]);
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer(bytes: Vec<u8>) {
+            let _ = decode(&bytes);
+        }
+    }
+
+    fn fields(fill: impl FnOnce(&mut Vec<u8>)) -> Decoded<(Option<FixedOptions>, Edit)> {
+        let mut bytes = encode(None, &Edit::default());
+        fill(&mut bytes);
+        decode(&bytes)
+    }
+
+    #[test]
+    fn newer_fields_are_skipped_if_they_are_optional() {
+        assert!(fields(|out| put_number(out, 21, 5)).is_ok());
+        let newer = BadField::Unknown { list: "record", tag: 20 };
+        assert_eq!(fields(|out| put_number(out, 20, 5)).unwrap_err(), newer);
+    }
+
+    #[test]
+    fn fields_of_which_there_is_one_come_once() {
+        let twice = fields(|out| put_number(out, tag::NEXT_FILE, 5));
+        assert_eq!(twice.unwrap_err(), BadField::Malformed("next file"));
+        assert_eq!(decode(b"").unwrap_err(), BadField::Malformed("next file"), "nor never");
+    }
+
+    #[test]
+    fn tables_that_cannot_be_are_malformed() {
+        let added = |level: u8, fill: &dyn Fn(&mut Vec<u8>)| {
+            fields(|out| {
+                put_field(out, tag::KEYSPACE, |out| {
+                    put_varint(out, 0);
+                    put_field(out, keyspace_tag::ADDED, |out| {
+                        out.push(level);
+                        fill(out);
+                    });
+                });
+            })
+        };
+        let good = table(7, "a", "b", 1, 2);
+        assert!(added(6, &|out| put_table(out, &good)).is_ok());
+        assert!(added(7, &|out| put_table(out, &good)).is_err(), "there is no L7");
+        let ends_swapped = |out: &mut Vec<u8>| {
+            put_table(out, &good);
+            let end = out.len();
+            out.swap(end - 3, end - 1);
+        };
+        assert!(added(0, &ends_swapped).is_err());
+        let seqs_swapped = TableMeta { seq_min: SeqNo::new(3), ..good.clone() };
+        assert!(added(0, &|out| put_table(out, &seqs_swapped)).is_err());
+        let with_field = |tag| {
+            added(0, &move |out| {
+                put_table(out, &table(7, "a", "b", 1, 2));
+                put_number(out, tag, 1);
+            })
+        };
+        assert!(with_field(1).is_ok(), "a newer version may know more of a table");
+        assert!(matches!(with_field(2), Err(BadField::Unknown { list: "table", tag: 2 })));
+    }
+
+    #[test]
+    fn counters_of_a_newer_version_are_read_as_far_as_they_are_known() {
+        let bytes: Vec<u8> = (1..=9).collect();
+        let counters = read_counters(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(counters.totals(), [1, 2, 3, 4, 5, 6, 7]);
+        let fewer = read_counters(&mut Reader::new(&bytes[..2])).unwrap();
+        assert_eq!(fewer.totals(), [1, 2, 0, 0, 0, 0, 0]);
+    }
 }

@@ -66,7 +66,8 @@ fn print_edit(out: &mut String, edit: &Edit) {
         let _ = writeln!(out, "    keyspace {} is dropped", id.0);
     }
     if let Some(log) = &edit.log {
-        let sealed: Vec<_> = log.sealed.iter().map(|s| format!("{}:{}", s.segment, s.bytes)).collect();
+        let sealed: Vec<_> =
+            log.sealed.iter().map(|s| format!("{}:{}", s.segment, s.bytes)).collect();
         let _ = writeln!(
             out,
             "    log: sealed [{}], live from {}, durable up to {:?}",

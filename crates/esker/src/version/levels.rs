@@ -164,6 +164,11 @@ impl Broken {
         Self { rule, text: text.into() }
     }
 
+    #[cfg(test)]
+    pub(super) fn rule(&self) -> Rule {
+        self.rule
+    }
+
     /// For a reader of manifests: whether a newer version may have written it.
     pub(super) fn is_unsupported(&self) -> bool {
         self.rule == Rule::NoSweep
@@ -185,5 +190,104 @@ impl Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::testing::table;
+
+    fn added(tables: &[(u8, TableMeta)]) -> KeyspaceEdit {
+        let added = tables.iter().map(|(level, table)| (*level, Arc::new(table.clone())));
+        KeyspaceEdit { added: added.collect(), ..KeyspaceEdit::default() }
+    }
+
+    fn version(tables: &[(u8, TableMeta)]) -> Result<Version, Broken> {
+        Version::default().apply(&added(tables))
+    }
+
+    fn ids(version: &Version, level: usize) -> Vec<u64> {
+        version.level(level).iter().map(|table| table.id.0).collect()
+    }
+
+    #[test]
+    fn tables_stand_in_the_order_of_their_level() {
+        let version = version(&[
+            (0, table(1, "a", "z", 1, 5)),
+            (0, table(2, "a", "z", 6, 9)),
+            (1, table(3, "m", "p", 1, 2)),
+            (1, table(4, "b", "c", 1, 9)),
+        ])
+        .unwrap();
+        assert_eq!(ids(&version, 0), [2, 1]);
+        assert_eq!(ids(&version, 1), [4, 3]);
+        assert_eq!(version.deepest_nonempty(), Some(1));
+        assert_eq!(version.level_bytes(1), 3 + 4);
+        for (key, found) in [("a", None), ("b", Some(0)), ("c", Some(0)), ("d", None)] {
+            assert_eq!(version.find(1, key.as_bytes()), found, "{key}");
+        }
+        for (key, found) in [("m", Some(1)), ("p", Some(1)), ("q", None)] {
+            assert_eq!(version.find(1, key.as_bytes()), found, "{key}");
+        }
+        let range = KeyRange::new("c", "m");
+        let overlapping: Vec<_> =
+            version.overlapping(1, &range).iter().map(|table| table.id.0).collect();
+        assert_eq!(overlapping, [4, 3]);
+        assert_eq!(version.overlapping(1, &KeyRange::new("d", "l")), []);
+    }
+
+    #[test]
+    fn a_table_moves_by_leaving_one_level_and_entering_another() {
+        let version = version(&[(1, table(1, "a", "b", 1, 2))]).unwrap();
+        let removed = vec![(1, TableId(1))];
+        let edit = KeyspaceEdit { removed, ..added(&[(2, table(1, "a", "b", 1, 2))]) };
+        let moved = version.apply(&edit).unwrap();
+        assert_eq!((ids(&moved, 1).len(), ids(&moved, 2)), (0, vec![1]));
+        assert_eq!(ids(&version, 1), [1], "the old picture stays");
+    }
+
+    #[test]
+    fn v2_a_table_is_removed_from_where_it_is_and_once() {
+        let version = version(&[(1, table(1, "a", "b", 1, 2))]).unwrap();
+        for removed in [
+            vec![(2, TableId(1))],
+            vec![(1, TableId(2))],
+            vec![(1, TableId(1)); 2],
+            vec![(7, TableId(1))],
+        ] {
+            let edit = KeyspaceEdit { removed, ..KeyspaceEdit::default() };
+            assert_eq!(version.apply(&edit).unwrap_err().rule, Rule::RemovedIsThere);
+        }
+    }
+
+    #[test]
+    fn v3_deeper_levels_share_no_key_not_even_at_the_ends() {
+        let both = |lo, hi| version(&[(1, table(1, "c", "f", 1, 2)), (1, table(2, lo, hi, 1, 2))]);
+        for (lo, hi) in [("a", "b"), ("g", "z")] {
+            assert!(both(lo, hi).is_ok());
+        }
+        for (lo, hi) in [("a", "c"), ("f", "g"), ("d", "e"), ("a", "z")] {
+            assert_eq!(both(lo, hi).unwrap_err().rule, Rule::LevelSorted, "{lo} to {hi}");
+        }
+    }
+
+    #[test]
+    fn v4_tables_of_l0_share_no_sequence_number() {
+        let both =
+            |min, max| version(&[(0, table(1, "a", "z", 5, 9)), (0, table(2, "b", "c", min, max))]);
+        for (min, max) in [(1, 4), (10, 12)] {
+            assert!(both(min, max).is_ok());
+        }
+        for (min, max) in [(1, 5), (9, 12), (6, 7), (1, 12)] {
+            assert_eq!(both(min, max).unwrap_err().rule, Rule::L0InOrder, "{min} to {max}");
+        }
+    }
+
+    #[test]
+    fn sweeps_are_reserved() {
+        let sweep = Some(crate::version::SweepEdit::End { id: 1 });
+        let edit = KeyspaceEdit { sweep, ..KeyspaceEdit::default() };
+        assert!(Version::default().apply(&edit).unwrap_err().is_unsupported());
     }
 }

@@ -184,3 +184,142 @@ impl StoreState {
 fn require(holds: bool, rule: Rule, text: impl FnOnce() -> String) -> Result<(), Broken> {
     if holds { Ok(()) } else { Err(Broken::new(rule, text())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::key::TableId;
+    use crate::version::testing::{arbitrary_state, flush, table};
+    use crate::wal::SealedSegment;
+    use proptest::prelude::*;
+
+    fn new() -> StoreState {
+        StoreState::new(1, FixedOptions { level_base_bytes: 40 << 20 })
+    }
+
+    fn broken(state: &StoreState, edit: &Edit) -> Rule {
+        let mut next = state.clone();
+        next.change(edit).and_then(|()| next.check_one_place()).unwrap_err().rule()
+    }
+
+    fn in_default(edit: KeyspaceEdit) -> Edit {
+        Edit { keyspaces: vec![(KeyspaceId::DEFAULT, edit)], next_file: 100, ..Edit::default() }
+    }
+
+    #[test]
+    fn a_new_store_has_the_default_keyspace_and_nothing_else() {
+        let state = new();
+        let default = &state.keyspaces[&KeyspaceId::DEFAULT];
+        assert_eq!((default.name.as_str(), state.keyspaces.len()), ("default", 1));
+        assert_eq!((state.next_keyspace, state.next_file, state.last_seq), (1, 2, SeqNo::ZERO));
+    }
+
+    #[test]
+    fn an_edit_changes_what_it_names() {
+        let state = new().apply(&flush(7, 1, 9));
+        assert_eq!(state.next_file, 8);
+        assert_eq!(state.last_seq, SeqNo::new(9), "as high as the tables'");
+        let users = KeyspaceId(1);
+        let made = state.apply(&Edit {
+            created: vec![(users, "users".to_owned())],
+            last_seq: Some(SeqNo::new(20)),
+            ..Edit::default()
+        });
+        assert_eq!((made.next_keyspace, made.next_file), (2, 8), "a lower next_file leaves it");
+        assert_eq!(made.last_seq, SeqNo::new(20));
+        let dropped = made.apply(&Edit { dropped: vec![users], ..Edit::default() });
+        assert_eq!((dropped.keyspaces.len(), dropped.next_keyspace), (1, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "V1")]
+    fn v1_a_table_is_in_one_keyspace_only() {
+        let state = new().apply(&flush(7, 1, 9));
+        let added = vec![(3, Arc::new(table(7, "a", "b", 1, 2)))];
+        let users = KeyspaceId(1);
+        state.apply(&Edit {
+            created: vec![(users, "users".to_owned())],
+            keyspaces: vec![(users, KeyspaceEdit { added, ..KeyspaceEdit::default() })],
+            ..Edit::default()
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "V2")]
+    fn v2_our_own_edit_that_removes_what_is_not_there_is_a_bug() {
+        let removed = vec![(0, TableId(7))];
+        new().apply(&in_default(KeyspaceEdit { removed, ..KeyspaceEdit::default() }));
+    }
+
+    #[test]
+    fn v5_nothing_goes_back() {
+        let full = KeyspaceEdit {
+            flushed_seq: Some(SeqNo::new(10)),
+            counters: Some(KeyspaceCounters { flushes: 2, ..KeyspaceCounters::default() }),
+            ..KeyspaceEdit::default()
+        };
+        let log = LogState { sealed: Vec::new(), live_from: SegmentNo(9), horizon: None };
+        let state = new().apply(&Edit { log: Some(log.clone()), ..in_default(full.clone()) });
+        let seq = KeyspaceEdit { flushed_seq: Some(SeqNo::new(9)), ..full.clone() };
+        let fewer = KeyspaceCounters { flushes: 1, moves: 9, ..KeyspaceCounters::default() };
+        let counters = KeyspaceEdit { counters: Some(fewer), ..full };
+        let added = vec![(1, Arc::new(table(100, "a", "b", 1, 2)))];
+        let number = KeyspaceEdit { added, ..KeyspaceEdit::default() };
+        for edit in [seq, counters, number].map(in_default) {
+            assert_eq!(broken(&state, &edit), Rule::NeverBack, "{edit:?}");
+        }
+        let created = vec![(KeyspaceId(0), "again".to_owned())];
+        assert_eq!(broken(&state, &Edit { created, ..Edit::default() }), Rule::NeverBack);
+        let sealed = |numbers: &[u64]| {
+            numbers.iter().map(|n| SealedSegment { segment: SegmentNo(*n), bytes: 128 }).collect()
+        };
+        for log in [
+            LogState { live_from: SegmentNo(8), ..log.clone() },
+            LogState { sealed: sealed(&[3, 3]), ..log.clone() },
+            LogState { sealed: sealed(&[9]), ..log },
+        ] {
+            let edit = Edit { log: Some(log), ..Edit::default() };
+            assert_eq!(broken(&state, &edit), Rule::NeverBack, "{edit:?}");
+        }
+    }
+
+    #[test]
+    fn v5_the_horizon_stays_at_the_highest_that_was_stated() {
+        let at = |segment, offset| Some(LogPosition { segment: SegmentNo(segment), offset });
+        let mut state = new();
+        for (stated, horizon) in
+            [(at(4, 0), None), (at(3, 8), at(3, 8)), (at(2, 900), at(3, 8)), (at(4, 0), at(3, 8))]
+        {
+            state = state.apply(&Edit { horizon: stated, ..Edit::default() });
+            assert_eq!(state.log.horizon, horizon);
+        }
+        let log = LogState { sealed: Vec::new(), live_from: SegmentNo(5), horizon: None };
+        state = state.apply(&Edit { log: Some(log), ..Edit::default() });
+        assert_eq!((state.log.live_from, state.log.horizon), (SegmentNo(5), at(3, 8)));
+    }
+
+    #[test]
+    fn v6_keyspaces_are_there_and_have_names_of_their_own() {
+        let state = new();
+        let there = KeyspaceEdit::default();
+        for edit in [
+            Edit { keyspaces: vec![(KeyspaceId(1), there)], ..Edit::default() },
+            Edit { dropped: vec![KeyspaceId(1)], ..Edit::default() },
+            Edit { dropped: vec![KeyspaceId::DEFAULT], ..Edit::default() },
+            Edit { created: vec![(KeyspaceId(1), "default".to_owned())], ..Edit::default() },
+        ] {
+            assert_eq!(broken(&state, &edit), Rule::KeyspaceIsThere, "{edit:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_state_is_the_edit_that_makes_it(state in arbitrary_state()) {
+            let mut again = StoreState::empty(state.store_id, state.fixed);
+            again.change(&state.as_edit()).unwrap();
+            prop_assert_eq!(again, state);
+        }
+    }
+}

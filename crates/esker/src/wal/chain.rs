@@ -1,8 +1,9 @@
 //! Which live segments follow each other, before any record is read.
 //!
 //! A header names the segment before it, so the chain is found from its end: the highest segment
-//! with a valid header, the one that it names, and so on. What no header names is the remains of a
-//! segment whose creation failed, or a segment whose header the crash took.
+//! with a valid header, the one that it names, and so on. A segment that it passes over is the
+//! remains of a failed creation. Segments without a header above all that have one may be that,
+//! or a crash took their headers: either way the log ends in front of them.
 
 use std::collections::BTreeMap;
 
@@ -46,8 +47,9 @@ impl Chain {
         files: &BTreeMap<SegmentNo, u64>,
         live_from: SegmentNo,
     ) -> Result<Chain> {
-        let mut links = Vec::new();
+        let mut links: Vec<Link> = Vec::new();
         let mut wanted: Option<SegmentNo> = None;
+        let mut is_above_all = true;
         for (&segment, _) in files.range(live_from..).rev() {
             if wanted.is_some_and(|wanted| segment > wanted) {
                 continue;
@@ -57,8 +59,9 @@ impl Chain {
             }
             let header = read_header(disk, store_id, segment)?;
             let prev = header.as_ref().ok().and_then(|header| header.prev);
-            // At the top and below a gap a segment without a header is in nobody's chain.
-            if header.is_ok() || wanted.take() == Some(segment) {
+            is_above_all &= header.is_err();
+            // Below a gap a segment without a header is in nobody's chain.
+            if header.is_ok() || wanted.take() == Some(segment) || is_above_all {
                 let is_first = header.is_ok() && prev.is_none_or(|prev| prev.segment < live_from);
                 links.push(Link { segment, header });
                 if is_first {

@@ -14,9 +14,9 @@ use crate::base::error::{ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SeqNo};
 use crate::base::planted::{self, Bug};
 use crate::base::random::Random;
+use crate::vfs::Disk;
 use crate::vfs::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, When};
 use crate::vfs::sim::{CrashPolicy, SimDisk};
-use crate::vfs::{AppendFile, Disk};
 
 const STORE: u64 = 0x5eed;
 
@@ -338,7 +338,6 @@ fn every_planted_bug_is_found() {
     for bug in Bug::ALL {
         let seed = first_seed(bug);
         assert!(seed < SEEDS / 4, "{bug:?} is found by seed {seed} only");
-        println!("{bug:?}: seed {seed}");
     }
 }
 

@@ -202,3 +202,109 @@ impl Log {
         Ok(self.active.sealed())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::batch::WriteBatch;
+    use crate::vfs::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, When};
+    use crate::vfs::sim::SimDisk;
+
+    fn log(disk: &Arc<SimDisk>) -> Log {
+        Log::create(disk.clone(), 1, SegmentNo(3), None, SeqNo::new(1)).unwrap()
+    }
+
+    fn ops() -> Vec<u8> {
+        let mut batch = WriteBatch::new();
+        batch.put("key", "value");
+        batch.ops().to_vec()
+    }
+
+    fn put(log: &mut Log, seq: u64) -> Result<()> {
+        log.add(SeqNo::new(seq), 1, &ops());
+        log.write()
+    }
+
+    fn fail_next(disk: &SimDisk, op: DiskOp) {
+        let rule = FaultRule::new(When::Nth(1), Fault::Error(Errno::IO)).op(op);
+        disk.set_faults(FaultPlan::new(0).rule(rule));
+    }
+
+    #[test]
+    fn a_group_is_one_append_and_its_end_is_the_files() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        let before = disk.operations();
+        log.add(SeqNo::new(1), 1, &ops());
+        log.add(SeqNo::new(2), 1, &ops());
+        assert_eq!(log.active_bytes(), 128, "nothing was written yet");
+        log.write().unwrap();
+        log.write().unwrap();
+        assert_eq!(disk.operations(), before + 1);
+        assert_eq!(disk.files(), [(FileName::Log(SegmentNo(3)), log.active_bytes())]);
+    }
+
+    #[test]
+    #[should_panic(expected = "W1")]
+    fn w1_a_record_cannot_leave_a_number_out() {
+        let mut log = log(&SimDisk::new());
+        log.add(SeqNo::new(1), 2, &ops());
+        log.add(SeqNo::new(2), 1, &ops());
+    }
+
+    #[test]
+    #[should_panic(expected = "W1")]
+    fn w1_a_segment_begins_where_the_last_one_ended() {
+        let mut log = log(&SimDisk::new());
+        put(&mut log, 1).unwrap();
+        let _ = log.rotate(SegmentNo(4), SeqNo::new(3));
+    }
+
+    #[test]
+    #[should_panic(expected = "W2")]
+    fn w2_nothing_follows_a_failed_write() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        fail_next(&disk, DiskOp::Append);
+        assert!(put(&mut log, 1).is_err());
+        let _ = put(&mut log, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "W2")]
+    fn w2_nothing_follows_in_a_segment_whose_length_a_header_may_name() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        fail_next(&disk, DiskOp::Append);
+        assert!(log.rotate(SegmentNo(4), SeqNo::new(2)).is_err());
+        let _ = put(&mut log, 2);
+    }
+
+    #[test]
+    fn a_replaced_segment_ends_before_the_failed_group_whose_numbers_are_used_again() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        let good = log.end();
+        fail_next(&disk, DiskOp::Append);
+        assert!(put(&mut log, 2).is_err());
+        fail_next(&disk, DiskOp::Create);
+        assert!(log.replace(SegmentNo(4), SeqNo::new(2)).is_err());
+        let sealed = log.replace(SegmentNo(5), SeqNo::new(2)).unwrap();
+        assert_eq!((sealed.segment, sealed.bytes), (good.segment, good.offset));
+        put(&mut log, 2).unwrap();
+        assert_eq!(log.syncer().sync().unwrap(), log.end());
+    }
+
+    #[test]
+    fn a_failed_sync_cannot_be_gone_on_from() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        fail_next(&disk, DiskOp::Sync);
+        let error = log.syncer().sync().unwrap_err();
+        let again = log.replace(SegmentNo(4), SeqNo::new(2)).unwrap_err();
+        assert_eq!(error.to_string(), again.to_string());
+    }
+}

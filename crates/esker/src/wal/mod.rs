@@ -1,4 +1,44 @@
-//! Floor 2: the write-ahead log.
+//! Floor 2: the write-ahead log. A write is in it before it is anywhere else.
+//!
+//! The log is a chain of segments, files of records; a record is one whole batch. One leader at a
+//! time appends a group of records to the *active* segment ([`Log`]); others sync beside it
+//! ([`LogSyncer`]). After the process has died, [`recover`] reads what it left, and the next
+//! process goes on in a new segment: no segment is appended to by two processes.
+//!
+//! - [`record`]: the frame of a record, also of the manifest's; its bytes are in `FORMAT.md`
+//! - [`segment`]: the header of a segment: what was before it, and what was durable by then
+//! - [`log`], [`sync`]: writing, and making durable
+//! - [`reader`]: reading records, and looking for statements behind a hole
+//! - [`chain`], [`recover`](mod@recover): which segments belong together, and what of them counts
+//! - [`describe`](mod@describe): a readable print
+//!
+//! **The durable horizon.** A power cut may keep any of the bytes that were not synced, so a log
+//! may be whole in its newest segment and torn in an older one, and that is no damage. Therefore
+//! records, headers and the manifest state how far the log was durable when they were written. A
+//! hole (bad or missing bytes) below the highest such position is `Corruption`. A hole above it is
+//! the crash: what is in front of it is kept, everything behind it is discarded.
+//!
+//! Invariants:
+//!
+//! - W1: records take their sequence numbers in one unbroken row, also from segment to segment;
+//!   only the first segment of a process may leave some out
+//! - W2: nothing is appended behind a failed append, nor to a segment whose length a header may
+//!   already name
+//! - W3: what is said to be durable was synced: older segments first, then the active one, then
+//!   the names
+//! - W4: a record states no more bytes of its file as durable than stand in front of it
+//! - W5: the length at which a segment is sealed is the end of a record
+//! - W6: recovery changes no file
+//!
+//! Threads: `Log` belongs to one leader at a time. `LogSyncer` has a mutex over a few words, never
+//! held over I/O. `recover` runs alone.
+//!
+//! A crash leaves: any of the bytes behind the horizon. A crash of recovery: the same recovery.
+//!
+//! Not here: recycled and mapped segments (the format is ready for both: a record's first 8 bytes
+//! validate it, and checksums are bound to the segment's number). No defence against a system
+//! that reports a failed write of its cache to a process that has died since: `recover` syncs and
+//! believes it.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -14,6 +54,8 @@ mod log;
 pub mod reader;
 pub mod record;
 mod recover;
+#[cfg(test)]
+mod recover_tests;
 mod segment;
 mod sync;
 

@@ -4,6 +4,8 @@
 //! checksums are bound to the record's [`Place`]: a well-formed record somewhere else is none.
 //! The header has a checksum of its own, so that what it *states* (how much of the file was
 //! durable when it was written) can be believed even when the payload is torn.
+//!
+#![doc = include_str!("FORMAT.md")]
 
 use crate::base::codec::{put_u32, put_u64, round_up};
 use crate::base::error::Error;

@@ -165,3 +165,89 @@ fn explain_mismatch(
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            segment: SegmentNo(9),
+            first_seq: SeqNo::new(100),
+            prev: Some(SealedSegment { segment: SegmentNo(7), bytes: 4096 }),
+            horizon: Some(LogPosition { segment: SegmentNo(7), offset: 512 }),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<SegmentHeader, Mismatch> {
+        SegmentHeader::decode(bytes, 1, SegmentNo(9)).unwrap()
+    }
+
+    /// The bytes after `change`, with the checksum that belongs to them.
+    fn changed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut bytes = header().encode(1);
+        change(&mut bytes);
+        let checksum = record_checksum(&bytes[..CHECKSUM_AT], 1, 9, 0);
+        bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_header_is_read_back() {
+        let bytes = header().encode(1);
+        assert_eq!(bytes.len(), SEGMENT_HEADER_BYTES);
+        assert_eq!(decode(&bytes), Ok(header()));
+        let first = SegmentHeader { prev: None, horizon: None, ..header() };
+        assert_eq!(decode(&first.encode(1)), Ok(first));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_seen() {
+        let bytes = header().encode(1);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_another_store_or_another_life_is_none() {
+        let found = |bytes: &[u8]| decode(bytes).unwrap_err().found;
+        assert_eq!(found(&header().encode(2)), "another store's header");
+        let earlier = SegmentHeader { segment: SegmentNo(8), ..header() };
+        assert_eq!(found(&earlier.encode(1)), "another segment's header");
+        assert_eq!(found(&[0; SEGMENT_HEADER_BYTES]), "other bytes");
+    }
+
+    #[test]
+    fn a_newer_version_is_unsupported_only_with_a_right_checksum() {
+        for at in [8, 16] {
+            let newer = changed(|bytes| bytes[at] ^= 2);
+            let error = SegmentHeader::decode(&newer, 1, SegmentNo(9)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let mut torn = header().encode(1);
+            torn[at] ^= 2;
+            assert!(decode(&torn).is_err());
+        }
+    }
+
+    #[test]
+    fn links_that_lead_forward_or_into_a_record_are_refused() {
+        let word = |at: usize, word: u64| {
+            changed(|bytes| bytes[at..at + 8].copy_from_slice(&word.to_le_bytes()))
+        };
+        for (bytes, part) in [
+            (word(48, 9), "previous segment"),
+            (word(56, 4095), "previous segment"),
+            (word(56, 64), "previous segment"),
+            (word(64, 9), "durable position"),
+            (word(40, u64::MAX), "segment header"),
+        ] {
+            assert_eq!(decode(&bytes).unwrap_err().part, part);
+        }
+    }
+}

@@ -153,3 +153,102 @@ impl Work {
 fn position(sealed: SealedSegment) -> LogPosition {
     LogPosition { segment: sealed.segment, offset: sealed.bytes }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::ErrorKind;
+    use crate::vfs::sim::SimDisk;
+
+    /// A file whose syncs are recorded; covers `bytes`, or fails without any.
+    struct Recorded {
+        segment: u64,
+        bytes: Option<u64>,
+        order: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl SyncFile for Recorded {
+        fn sync(&self) -> Result<u64> {
+            self.order.lock().unwrap().push(self.segment);
+            self.bytes.ok_or_else(|| Error::new(ErrorKind::Io, "no disk"))
+        }
+    }
+
+    struct Log {
+        disk: Arc<SimDisk>,
+        syncer: LogSyncer,
+        order: Arc<Mutex<Vec<u64>>>,
+    }
+
+    const NOTHING: LogPosition = LogPosition { segment: SegmentNo(1), offset: 0 };
+
+    fn sealed(segment: u64, bytes: u64) -> SealedSegment {
+        SealedSegment { segment: SegmentNo(segment), bytes }
+    }
+
+    impl Log {
+        fn new(bytes: Option<u64>) -> Self {
+            let (disk, order) = (SimDisk::new(), Arc::default());
+            let file = Recorded { segment: 1, bytes, order: Arc::clone(&order) };
+            let syncer = LogSyncer::new(disk.clone(), NOTHING, sealed(1, 128), Arc::new(file));
+            Self { disk, syncer, order }
+        }
+
+        fn rotate(&self, segment: u64, bytes: Option<u64>) {
+            let file = Recorded { segment, bytes, order: Arc::clone(&self.order) };
+            self.syncer.rotated(sealed(segment, 128), Arc::new(file));
+        }
+
+        fn synced(&self) -> (Vec<u64>, u64) {
+            let before = self.disk.operations();
+            self.syncer.sync().unwrap();
+            (std::mem::take(&mut *self.order.lock().unwrap()), self.disk.operations() - before)
+        }
+    }
+
+    #[test]
+    fn w3_older_segments_come_first_and_the_names_last_each_once() {
+        let log = Log::new(Some(1000));
+        log.syncer.appended(1000);
+        log.rotate(2, Some(128));
+        log.rotate(3, Some(500));
+        log.syncer.appended(500);
+        assert_eq!(log.synced(), (vec![1, 2, 3], 1), "three files and the directory");
+        assert_eq!(log.syncer.synced(), position(sealed(3, 500)));
+        assert_eq!(log.synced(), (vec![], 0), "nothing is left to do");
+        log.syncer.appended(500);
+        assert_eq!(log.syncer.synced_in(SegmentNo(3)), 500);
+        assert_eq!(log.syncer.synced_in(SegmentNo(4)), 0);
+    }
+
+    #[test]
+    fn w3_names_are_synced_again_only_for_new_segments() {
+        let log = Log::new(Some(2000));
+        assert_eq!(log.synced(), (vec![1], 1));
+        log.syncer.appended(2000);
+        assert_eq!(log.synced(), (vec![1], 0));
+        log.rotate(2, Some(128));
+        assert_eq!(log.synced(), (vec![1, 2], 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "W3")]
+    fn w3_a_sync_that_covers_less_than_was_written_is_no_sync() {
+        let log = Log::new(Some(999));
+        log.syncer.appended(1000);
+        let _ = log.syncer.sync();
+    }
+
+    #[test]
+    fn a_failed_sync_of_any_segment_fails_all_later_ones() {
+        let log = Log::new(None);
+        log.rotate(2, Some(128));
+        let error = log.syncer.sync().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert_eq!(log.order.lock().unwrap()[..], [1], "the newer one was not touched");
+        assert_eq!(log.syncer.sync().unwrap_err().to_string(), error.to_string());
+        assert_eq!(log.order.lock().unwrap()[..], [1], "nor anything after the error");
+        assert_eq!(log.syncer.synced(), NOTHING);
+        assert!(log.syncer.check().is_err());
+    }
+}

@@ -151,6 +151,61 @@ fn versions_features_and_compressions_of_the_future_are_unsupported() {
     }
 }
 
+/// Wrong from the start, with right checksums: what only the whole table together shows.
+#[test]
+fn verify_finds_parts_that_do_not_agree() {
+    let (fixture, _) = small();
+    let pieces = fixture.pieces();
+    let place = |kind| pieces.iter().find(|(k, _)| *k == kind).unwrap().1.offset as usize;
+    let (filter, properties, leaf) = (place("filter"), place("properties"), place("leaf"));
+    let image = fixture.disk.bytes(NAME).unwrap();
+    let children = usize::from(image[leaf + 12]);
+    let second_length = leaf + 16 + 8 * children + 4 * (children + 1) + 1;
+    let mut wrong = vec![
+        (23, image[23] | 8, "continuation"),
+        (64, !image[64], "fingerprint"),
+        (leaf + 8, 1, "number of a leaf"),
+        (second_length, image[second_length] | 0x80, "continuation"),
+        (filter + 8, 1, "number"),
+        (filter + 14, 5, "probes"),
+        (properties + 82, 5, "probes"),
+        (properties + 88, b'Z', "smallest key"),
+        (properties + 88 + 5, b'z', "largest key"),
+    ];
+    let names = [
+        "entries",
+        "tombstones",
+        "keys",
+        "data blocks",
+        "lowest sequence number",
+        "highest sequence number",
+        "bytes of keys",
+        "bytes of values",
+    ];
+    for (n, name) in names.into_iter().enumerate() {
+        let at = properties + 8 + 8 * n;
+        wrong.push((at, image[at] ^ 1, name));
+    }
+    let ends = pieces.iter().filter(|(kind, _)| *kind != "filter").map(|(_, span)| span.end());
+    let padded = ends.map(|end| end as usize - 1).filter(|last| image[*last] == 0);
+    wrong.extend(padded.map(|last| (last, 1, "padding")));
+    wrong.push((filter + 63, 1, "padding"));
+    for byte in filter + 64..filter + 128 {
+        if image[byte] != 0 {
+            wrong.push((byte, 0, "one that the filter has"));
+        }
+    }
+    for (at, byte, part) in wrong {
+        let mut image = image.clone();
+        image[at] = byte;
+        reseal(&mut image, &pieces);
+        fixture.disk.put_file(NAME, &image);
+        let error = fixture.open().and_then(|table| table.verify()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corruption);
+        assert!(error.to_string().contains(part), "{at}: {part}: {error}");
+    }
+}
+
 /// Uses a table in every way; whatever the bytes are, only errors and odd answers are allowed.
 fn use_all(fixture: &Fixture, entries: &[Entry]) {
     if let Ok(file) = fixture.disk.open(NAME) {
