@@ -57,6 +57,12 @@ impl Machine for Simulated {
         self.0.faults_fired()
     }
 
+    fn limit(&self, free_bytes: Option<u64>) {
+        const PLENTY_BYTES: u64 = 1 << 40;
+        let used_bytes: u64 = self.0.files().iter().map(|(_, len)| len).sum();
+        self.0.set_capacity(free_bytes.map_or(PLENTY_BYTES, |free| used_bytes + free));
+    }
+
     fn files(&self, class: &str) -> Vec<(String, u64)> {
         let files = self.0.files().into_iter();
         let files = files.filter(|(name, _)| FileClass::of(*name) == file_class(class));
@@ -151,6 +157,10 @@ impl Store for Esker {
 
     fn cursor(&self, at: &Keyspace) -> esker::Cursor {
         at.cursor()
+    }
+
+    fn cursor_at(&self, at: &Keyspace, then: &Snapshot) -> esker::Cursor {
+        then.keyspace(at).cursor()
     }
 
     fn snapshot(&self) -> Answer<Snapshot> {

@@ -6,12 +6,17 @@
 //! fault percent 5 read table flip-bit
 //! fault nth 1 append log short 10     # writes 10 bytes, then fails
 //! fault off
+//! capacity 3000                       # so many more bytes fit on the disk
+//! capacity off
 //! rot log flip 123                    # see below
 //! ```
 //!
 //! Faults hold across crashes, until `fault off` or until they made an open fail. While they
 //! strike, an operation may be refused, and a read may answer an error but nothing wrong; until
 //! the store is reopened without them, that is.
+//!
+//! While the disk is limited by `capacity`, writes may be refused and reads must go on; after
+//! `capacity off` writes must succeed again without a restart.
 //!
 //! `rot` kills the process, damages one file of a copy of the disk, and looks what the store makes
 //! of it; then the script goes on with the undamaged disk. Number and file length decide the place.

@@ -18,7 +18,7 @@ use crate::rng::Rng;
 const SLOTS: Slot = 4;
 
 /// The kinds of operations, and how often each comes in a seed that leaves it as it is.
-const KINDS: [(Kind, u64); 29] = [
+const KINDS: [(Kind, u64); 31] = [
     (Kind::Put, 30),
     (Kind::Delete, 10),
     (Kind::Batch, 10),
@@ -47,6 +47,8 @@ const KINDS: [(Kind, u64); 29] = [
     (Kind::Crash, 2),
     (Kind::Fault, 1),
     (Kind::FaultOff, 1),
+    (Kind::Capacity, 1),
+    (Kind::CapacityOff, 1),
     (Kind::Rot, 1),
 ];
 
@@ -80,6 +82,8 @@ enum Kind {
     Crash,
     Fault,
     FaultOff,
+    Capacity,
+    CapacityOff,
     Rot,
 }
 
@@ -99,6 +103,15 @@ pub fn generate(seed: u64) -> Script {
     Script { seed, ops: generator.ops }
 }
 
+/// How trouble ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relief {
+    /// A disk that stands still is crashed.
+    Restart,
+    /// A full disk gets space.
+    Space,
+}
+
 /// The choices that hold for a whole seed, and what the script has open so far.
 struct Generator {
     rng: Rng,
@@ -115,8 +128,8 @@ struct Generator {
     /// history.
     marks: bool,
     ops: Vec<Op>,
-    /// After how many operations the machine that stands still is started again.
-    restart_at: Option<u64>,
+    /// After how many operations trouble ends, and how.
+    planned: Option<(u64, Relief)>,
     writes: u64,
     spaces: BTreeSet<Space>,
     held: BTreeSet<(Held, Slot)>,
@@ -138,7 +151,7 @@ impl Generator {
             batch_max: *rng.pick(&[3, 10, 60]),
             marks: rng.percent(40),
             ops: Vec::new(),
-            restart_at: None,
+            planned: None,
             writes: 0,
             spaces: BTreeSet::from([Space::default_space()]),
             held: BTreeSet::new(),
@@ -146,14 +159,21 @@ impl Generator {
         }
     }
 
-    /// A crash, where the disk has stood still for a while.
+    /// The end of trouble, where it is due.
     fn planned(&mut self, at: u64) -> Option<Op> {
-        self.restart_at.take_if(|restart| *restart <= at)?;
+        let (_, relief) = self.planned.take_if(|(due, _)| *due <= at)?;
+        if relief == Relief::Space {
+            return Some(Op::CapacityOff);
+        }
         // Else the next recovery stands still as well.
         if self.rng.percent(50) {
             self.ops.push(Op::FaultOff);
         }
         Some(self.crash())
+    }
+
+    fn plan(&mut self, ops: u64, relief: Relief) {
+        self.planned = Some((self.ops.len() as u64 + ops, relief));
     }
 
     fn op(&mut self) -> Op {
@@ -180,7 +200,10 @@ impl Generator {
                 Op::Iterator { slot: self.slot(), span: self.span(), snapshot }
             }
             Kind::Step => Op::Step { slot: self.held_slot(Held::Iterator), walk: self.walk() },
-            Kind::Cursor => Op::Cursor { slot: self.slot(), space: self.space() },
+            Kind::Cursor => {
+                let snapshot = self.maybe_snapshot();
+                Op::Cursor { slot: self.slot(), space: self.space(), snapshot }
+            }
             Kind::Move => self.moves(),
             Kind::Drop => {
                 let held = *self.rng.pick(&[Held::Snapshot, Held::Iterator, Held::Cursor]);
@@ -202,6 +225,12 @@ impl Generator {
             Kind::Crash => self.crash(),
             Kind::Fault => Op::Fault(self.fault()),
             Kind::FaultOff => Op::FaultOff,
+            Kind::Capacity => {
+                let ops = self.rng.between(3, 60);
+                self.plan(ops, Relief::Space);
+                Op::Capacity { free_bytes: self.rng.below(20_000) }
+            }
+            Kind::CapacityOff => Op::CapacityOff,
             Kind::Rot => {
                 let class = *self.rng.pick(&["current", "manifest", "log", "log", "table"]);
                 let rot = *self.rng.pick(&[Rot::Flip, Rot::Cut]);
@@ -231,17 +260,18 @@ impl Generator {
     }
 
     fn fault(&mut self) -> Fault {
-        let at = self.ops.len() as u64;
         match self.rng.below(10) {
             // The power fails in the middle of something.
             0..4 => {
-                self.restart_at = Some(at + self.rng.between(3, 20));
+                let ops = self.rng.between(3, 20);
+                self.plan(ops, Relief::Restart);
                 let when = When::From(self.rng.between(1, 60));
                 return Fault { when, op: None, class: None, effect: Effect::Eio };
             }
             // The next recovery cannot read all of the log.
             4 => {
-                self.restart_at = Some(at + self.rng.between(1, 10));
+                let ops = self.rng.between(1, 10);
+                self.plan(ops, Relief::Restart);
                 let when = When::Nth(self.rng.between(1, 8));
                 return Fault { when, op: Some("read"), class: Some("log"), effect: Effect::Eio };
             }
@@ -472,7 +502,7 @@ mod tests {
         let words: Vec<BTreeSet<String>> =
             (0..60).map(|seed| generate(seed).ops.iter().map(word).collect()).collect();
         let all: BTreeSet<String> = words.iter().flatten().cloned().collect();
-        assert_eq!(all.len(), 27, "{all:?}");
-        assert!(words.iter().all(|words| words.len() < 26));
+        assert_eq!(all.len(), 28, "{all:?}");
+        assert!(words.iter().all(|words| words.len() < 27));
     }
 }

@@ -24,9 +24,11 @@ impl<M: Machine> Runner<M> {
     pub(crate) fn open(&mut self, then: Policy) -> Result<State, Trouble> {
         self.machine.inject(&self.faults_of_recovery());
         let opened = match self.try_open() {
-            Err(Trouble::Refused(_)) if self.machine.struck() > 0 => {
+            Err(Trouble::Refused(_)) if self.limited || self.machine.struck() > 0 => {
                 self.reached.count("open refused under faults");
                 self.heal();
+                self.limited = false;
+                self.machine.limit(None);
                 let machine = self.machine.crash(then, self.next_seed);
                 self.leave();
                 self.machine = machine;
@@ -52,6 +54,7 @@ impl<M: Machine> Runner<M> {
     fn try_open(&mut self) -> Result<State, Trouble> {
         let seed = self.take_seed();
         let store = self.store.insert(self.machine.open(seed)?);
+        self.figures = store.figures();
         let state = verify::dump(store)?;
         for space in state.keys() {
             self.handles.insert(space.clone(), store.keyspace(space)?);
@@ -83,7 +86,7 @@ impl<M: Machine> Runner<M> {
             Ending::Close => {
                 self.reached.count("reopen after close");
                 let closed = self.store().close();
-                if !self.is_troubled() {
+                if !self.is_troubled() && !self.limited {
                     closed?;
                 }
                 let default = &self.handles[&Space::default_space()];
@@ -109,6 +112,7 @@ impl<M: Machine> Runner<M> {
         self.reached.count_crash(policy);
         let (first, second) = (self.machine.crash(policy, seed), self.machine.crash(policy, seed));
         self.leave();
+        first.limit(None);
         let env_seed = self.take_seed();
         let found = recover_twice(&first, env_seed, seed).map_err(Trouble::unexcused)?;
         self.machine = second;
@@ -153,6 +157,28 @@ impl<M: Machine> Runner<M> {
         self.machine.inject(&[]);
     }
 
+    pub(crate) fn limit(&mut self, free_bytes: u64) -> Told {
+        self.limited = true;
+        self.machine.limit(Some(free_bytes));
+        done()
+    }
+
+    /// A disk that was full and has space again: background work runs out, and writes resume
+    /// without a restart (G11).
+    pub(crate) fn unlimit(&mut self) -> Told {
+        self.limited = false;
+        self.machine.limit(None);
+        self.pump_idle()?;
+        self.end_of_trouble("resumed")
+    }
+
+    fn end_of_trouble(&mut self, word: &str) -> Told {
+        let word = word.as_bytes().to_vec();
+        let at = Place { space: Space::default_space(), key: Text(word.clone()) };
+        self.put(&at, Some(word), Durability::Default)?;
+        self.sync()
+    }
+
     /// Damages a copy of the disk and looks what a store makes of it: everything right, an error,
     /// or, where the log was damaged above its durable horizon, a shorter prefix.
     pub(crate) fn rot(&mut self, class: &str, rot: Rot, place: u64) -> Told {
@@ -166,6 +192,7 @@ impl<M: Machine> Runner<M> {
         if files.is_empty() {
             return skipped();
         }
+        copy.limit(None);
         let (file, len) = rng.pick(&files);
         let offset = rng.below(*len);
         copy.damage(file, rot, offset);
@@ -202,10 +229,8 @@ impl<M: Machine> Runner<M> {
         if self.is_troubled() {
             self.reopen(Ending::Drop)?;
         }
-        self.pump_idle()?;
-        let at = Place { space: Space::default_space(), key: Text(b"end".to_vec()) };
-        self.put(&at, Some(b"end".to_vec()), Durability::Default)?;
-        self.sync()?;
+        self.unlimit()?;
+        self.end_of_trouble("end")?;
         self.check()?;
         self.reopen(Ending::Close)
     }

@@ -59,8 +59,8 @@ pub enum Op {
     Iterator { slot: Slot, span: Span, snapshot: Option<Slot> },
     /// `step i1 fbf`: once per letter
     Step { slot: Slot, walk: Walk },
-    /// `cursor c1 users:`
-    Cursor { slot: Slot, space: Space },
+    /// `cursor c1 users: @s1`
+    Cursor { slot: Slot, space: Space, snapshot: Option<Slot> },
     /// `move c1 seek a | next | prev`
     Move { slot: Slot, moves: Vec<Move> },
     /// `drop s1`, `drop i1`, `drop c1`
@@ -93,6 +93,10 @@ pub enum Op {
     Fault(Fault),
     /// `fault off`
     FaultOff,
+    /// `capacity 3000`: so many more bytes fit on the disk
+    Capacity { free_bytes: u64 },
+    /// `capacity off`: enough for all that may come
+    CapacityOff,
     /// `rot log flip 123`
     Rot { class: &'static str, rot: Rot, place: u64 },
 }
@@ -321,6 +325,45 @@ impl Policy {
     }
 }
 
+impl Op {
+    /// Whether it only reads, and so goes on while the disk is full.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::Contains { .. }
+            | Self::MultiGet { .. }
+            | Self::Scan { .. }
+            | Self::Prefix { .. }
+            | Self::Snapshot { .. }
+            | Self::Iterator { .. }
+            | Self::Step { .. }
+            | Self::Cursor { .. }
+            | Self::Move { .. }
+            | Self::Drop { .. }
+            | Self::Check => true,
+            Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::Batch { .. }
+            | Self::Keyspace { .. }
+            | Self::DropKeyspace { .. }
+            | Self::Flush
+            | Self::Compact
+            | Self::CompactLevel { .. }
+            | Self::Settle
+            | Self::Sync
+            | Self::Pump { .. }
+            | Self::PumpIdle
+            | Self::Reopen { .. }
+            | Self::Crash { .. }
+            | Self::Fault(_)
+            | Self::FaultOff
+            | Self::Capacity { .. }
+            | Self::CapacityOff
+            | Self::Rot { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}", self.seed)?;
@@ -354,7 +397,9 @@ impl fmt::Display for Op {
                 write!(f, "iterator i{slot} {span}{}", At(*snapshot))
             }
             Self::Step { slot, walk } => write!(f, "step i{slot} {walk}"),
-            Self::Cursor { slot, space } => write!(f, "cursor c{slot} {space}:"),
+            Self::Cursor { slot, space, snapshot } => {
+                write!(f, "cursor c{slot} {space}:{}", At(*snapshot))
+            }
             Self::Move { slot, moves } => {
                 write!(f, "move c{slot}")?;
                 write_joined(f, moves)
@@ -375,6 +420,8 @@ impl fmt::Display for Op {
             Self::Crash { policy, seed } => write!(f, "crash {} {seed}", policy.name()),
             Self::Fault(fault) => write!(f, "fault {fault}"),
             Self::FaultOff => f.write_str("fault off"),
+            Self::Capacity { free_bytes } => write!(f, "capacity {free_bytes}"),
+            Self::CapacityOff => f.write_str("capacity off"),
             Self::Rot { class, rot, place } => write!(f, "rot {class} {rot} {place}"),
         }
     }

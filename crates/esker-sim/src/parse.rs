@@ -84,7 +84,11 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
             snapshot: words.snapshot()?,
         },
         "step" => Op::Step { slot: words.slot(Held::Iterator)?, walk: words.walk()? },
-        "cursor" => Op::Cursor { slot: words.slot(Held::Cursor)?, space: words.space()? },
+        "cursor" => Op::Cursor {
+            slot: words.slot(Held::Cursor)?,
+            space: words.space()?,
+            snapshot: words.snapshot()?,
+        },
         "move" => parse_move(words)?,
         "drop" => parse_drop(words)?,
         "keyspace" => Op::Keyspace { name: words.name()? },
@@ -103,6 +107,8 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
         "crash" => Op::Crash { policy: parse_policy(words)?, seed: words.number("seed")? },
         "fault" if words.take("off") => Op::FaultOff,
         "fault" => Op::Fault(parse_fault(words)?),
+        "capacity" if words.take("off") => Op::CapacityOff,
+        "capacity" => Op::Capacity { free_bytes: words.number("count of bytes")? },
         "rot" => parse_rot(words)?,
         other => return wrong(format!("no operation is called `{other}`")),
     })
@@ -467,7 +473,7 @@ iterator i1 users:a..c @s2
 iterator i2 ..
 step i1 fbf
 cursor c1 users:
-cursor c2 :
+cursor c2 : @s1
 move c1 seek a | next | prev | seek_back "\xff"
 drop s1
 drop i1
@@ -493,6 +499,8 @@ fault nth 1 append log short 10
 fault nth 1 sync any sync-lost
 fault nth 1 read current zero
 fault off
+capacity 3000
+capacity off
 rot log flip 123
 rot manifest cut 0
 "#;

@@ -22,10 +22,11 @@ impl Reached {
         self.add(&format!("crash {}", policy.name()), 1);
     }
 
-    /// Counts what a store did up to its end.
-    pub fn note(&mut self, figures: Figures) {
-        self.add("flushes", figures.flushes);
-        self.add("compactions", figures.compactions);
+    /// Counts what a store did between two looks at its figures.
+    pub fn note(&mut self, before: Figures, figures: Figures) {
+        // Those of a dropped keyspace are gone.
+        self.add("flushes", figures.flushes.saturating_sub(before.flushes));
+        self.add("compactions", figures.compactions.saturating_sub(before.compactions));
         for (level, tables) in figures.tables.into_iter().enumerate() {
             if tables > 0 {
                 self.add(&format!("tables in L{level}"), 1);

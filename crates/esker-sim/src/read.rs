@@ -138,10 +138,16 @@ impl<M: Machine> Runner<M> {
         Ok(told.join(" "))
     }
 
-    pub(crate) fn cursor(&mut self, slot: Slot, space: &Space) -> Told {
+    pub(crate) fn cursor(&mut self, slot: Slot, space: &Space, snapshot: Option<Slot>) -> Told {
         let Some(handle) = self.handles.get(space) else { return skipped() };
-        let cursor = self.store().cursor(handle);
-        let pairs = self.model.pairs(&Span::all(space.clone()), self.model.now());
+        let (cursor, then) = match snapshot {
+            None => (self.store().cursor(handle), self.model.now()),
+            Some(slot) => match self.snapshots.get(&slot) {
+                Some(held) => (self.store().cursor_at(handle, &held.snapshot), held.at),
+                None => return skipped(),
+            },
+        };
+        let pairs = self.model.pairs(&Span::all(space.clone()), then);
         self.cursors.insert(slot, HeldCursor { cursor, model: ModelCursor { pairs, at: None } });
         done()
     }

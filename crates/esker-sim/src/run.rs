@@ -24,7 +24,7 @@ use crate::ops::{Durability, Op, Place, Policy, Script, Slot, Space, Write};
 use crate::reached::Reached;
 use crate::read::{HeldCursor, HeldIterator, HeldSnapshot};
 use crate::rng::Rng;
-use crate::store::{Answer, Failure, Machine, Put, Reason, Store};
+use crate::store::{Answer, Failure, Figures, Machine, Put, Reason, Store};
 use crate::verify;
 
 /// What became of a run.
@@ -99,6 +99,13 @@ impl From<String> for Trouble {
     }
 }
 
+/// Whether an operation only reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Only,
+    No,
+}
+
 /// Runs `script` on a new machine. `trace` is told each operation and its answer. A panic of the
 /// store is a difference like any other.
 pub fn run<M: Machine>(script: &Script, trace: &mut dyn FnMut(&str, &str)) -> Outcome {
@@ -167,6 +174,8 @@ pub(crate) struct Runner<M: Machine> {
     pub(crate) horizon: Horizon,
     /// The faults that strike from now on.
     pub(crate) faults: Vec<Fault>,
+    /// Whether the disk may be full: then writes may be refused, and reads must go on.
+    pub(crate) limited: bool,
     /// Whether a fault struck since the store was opened.
     pub(crate) troubled: bool,
     /// Whether a sync may have lost what it should have made durable. What then is in the
@@ -174,6 +183,8 @@ pub(crate) struct Runner<M: Machine> {
     /// restart of the process becomes a restart of the machine.
     pub(crate) lossy: bool,
     pub(crate) reached: Reached,
+    /// What the store said of itself when it was opened.
+    pub(crate) figures: Figures,
     /// Decides what the full comparisons look at.
     pub(crate) rng: Rng,
     /// Seeds for the environments, counting up from the script's.
@@ -192,9 +203,11 @@ impl<M: Machine> Runner<M> {
             model: Model::new(),
             horizon: Horizon::default(),
             faults: Vec::new(),
+            limited: false,
             troubled: false,
             lossy: false,
             reached: Reached::default(),
+            figures: Figures::default(),
             rng: Rng::new(seed),
             next_seed: seed,
         }
@@ -208,25 +221,30 @@ impl<M: Machine> Runner<M> {
     ) -> Result<(), String> {
         told(0, "the first open", None);
         let started = self.open(Policy::Kill).map(drop);
-        self.excuse(started.and_then(|()| done()))?;
+        self.excuse(started.and_then(|()| done()), Reads::No)?;
         for (index, op) in script.ops.iter().enumerate() {
             let line = op.to_string();
             told(index, &line, None);
+            let reads = if op.is_read() { Reads::Only } else { Reads::No };
             let told_by_store = self.step(op);
-            let answer = self.excuse(told_by_store)?;
+            let answer = self.excuse(told_by_store, reads)?;
             told(index, &line, Some(&answer));
         }
         told(script.ops.len(), "the end", None);
         let finished = self.finish();
-        self.excuse(finished).map(drop)
+        self.excuse(finished, Reads::No).map(drop)
     }
 
-    /// Lets a refusal pass if a fault struck.
-    fn excuse(&mut self, told: Told) -> Result<String, String> {
+    /// Lets a refusal pass if a fault struck, and that of a write also if the disk may be full.
+    fn excuse(&mut self, told: Told, reads: Reads) -> Result<String, String> {
         match told {
             Ok(answer) => Ok(answer),
             Err(Trouble::Refused(failure)) if self.is_troubled() => {
                 self.reached.count("operation refused under faults");
+                Ok(format!("refused: {failure}"))
+            }
+            Err(Trouble::Refused(failure)) if self.limited && reads == Reads::No => {
+                self.reached.count("operation refused by a full disk");
                 Ok(format!("refused: {failure}"))
             }
             Err(trouble) => match trouble.unexcused() {
@@ -258,7 +276,7 @@ impl<M: Machine> Runner<M> {
             Op::Snapshot { slot } => self.snapshot(*slot),
             Op::Iterator { slot, span, snapshot } => self.iterator(*slot, span, *snapshot),
             Op::Step { slot, walk } => self.step_iterator(*slot, walk),
-            Op::Cursor { slot, space } => self.cursor(*slot, space),
+            Op::Cursor { slot, space, snapshot } => self.cursor(*slot, space, *snapshot),
             Op::Move { slot, moves } => self.move_cursor(*slot, moves),
             Op::Drop { held, slot } => self.drop_held(*held, *slot),
             Op::Keyspace { name } => self.keyspace(name),
@@ -275,6 +293,8 @@ impl<M: Machine> Runner<M> {
             Op::Crash { policy, seed } => self.crash(*policy, *seed),
             Op::Fault(fault) => self.fault(fault),
             Op::FaultOff => self.fault_off(),
+            Op::Capacity { free_bytes } => self.limit(*free_bytes),
+            Op::CapacityOff => self.unlimit(),
             Op::Rot { class, rot, place } => self.rot(class, *rot, *place),
         }
     }
@@ -423,7 +443,7 @@ impl<M: Machine> Runner<M> {
 
     pub(crate) fn note_figures(&mut self) {
         if let Some(store) = &self.store {
-            self.reached.note(store.figures());
+            self.reached.note(self.figures, store.figures());
         }
     }
 }

@@ -61,6 +61,9 @@ pub trait Machine: Sized {
     /// How many faults struck since they were injected.
     fn struck(&self) -> u64;
 
+    /// From here on so many more bytes fit on the disk; without a number, all that may come.
+    fn limit(&self, free_bytes: Option<u64>);
+
     /// The files of a class and their lengths, by name.
     fn files(&self, class: &str) -> Vec<(String, u64)>;
 
@@ -119,6 +122,8 @@ pub trait Store {
     fn prefix(&self, at: &Self::Handle, prefix: &[u8]) -> Self::Iterator;
     /// A cursor that stands nowhere yet.
     fn cursor(&self, at: &Self::Handle) -> Self::Cursor;
+    /// A cursor in a snapshot.
+    fn cursor_at(&self, at: &Self::Handle, then: &Self::Snapshot) -> Self::Cursor;
 
     /// A snapshot of all keyspaces.
     fn snapshot(&self) -> Answer<Self::Snapshot>;

@@ -197,6 +197,8 @@ impl Machine for FakeMachine {
         self.0.borrow().struck
     }
 
+    fn limit(&self, _: Option<u64>) {}
+
     fn files(&self, _: &str) -> Vec<(String, u64)> {
         Vec::new()
     }
@@ -451,8 +453,11 @@ impl Store for FakeStore {
     }
 
     fn cursor(&self, at: &Handle) -> FakeCursor {
-        let pairs = self.pairs(at).unwrap_or_default();
-        FakeCursor { entries: Pairs::clone(&pairs).into_iter().collect(), at: None }
+        FakeCursor::new(self.pairs(at))
+    }
+
+    fn cursor_at(&self, at: &Handle, then: &Snapshot) -> FakeCursor {
+        FakeCursor::new(self.pairs_then(at, then))
     }
 
     fn snapshot(&self) -> Answer<Snapshot> {
@@ -557,6 +562,13 @@ impl DoubleEndedIterator for Scan {
 pub struct FakeCursor {
     entries: Vec<Entry>,
     at: Option<usize>,
+}
+
+impl FakeCursor {
+    fn new(pairs: Answer<Rc<Pairs>>) -> Self {
+        let entries = Pairs::clone(&pairs.unwrap_or_default()).into_iter().collect();
+        Self { entries, at: None }
+    }
 }
 
 impl Cursor for FakeCursor {

@@ -54,6 +54,8 @@ fn the_example_of_every_operation_has_every_operation() {
         "fault",
         "fault off",
         "rot",
+        "capacity",
+        "capacity off",
     ] {
         assert!(text.lines().any(|line| line.starts_with(word)), "{word}");
     }

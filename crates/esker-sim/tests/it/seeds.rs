@@ -51,6 +51,7 @@ fn a_thousand_histories_are_right() {
         "reopen after drop",
         "commits lost to a crash",
         "operation refused under faults",
+        "operation refused by a full disk",
         "open refused under faults",
         "rot noticed",
         "rot without harm",
