@@ -108,6 +108,8 @@ pub fn generate(seed: u64) -> Script {
 enum Relief {
     /// A disk that stands still is crashed.
     Restart,
+    /// A log that cannot be read is recovered, most of it unsynced.
+    Reread,
     /// A full disk gets space.
     Space,
 }
@@ -162,14 +164,20 @@ impl Generator {
     /// The end of trouble, where it is due.
     fn planned(&mut self, at: u64) -> Option<Op> {
         let (_, relief) = self.planned.take_if(|(due, _)| *due <= at)?;
-        if relief == Relief::Space {
-            return Some(Op::CapacityOff);
+        match relief {
+            Relief::Space => Some(Op::CapacityOff),
+            Relief::Reread => {
+                let policy = *self.rng.pick(&[Policy::Kill, Policy::KeepAll]);
+                Some(Op::Crash { policy, seed: 0 })
+            }
+            Relief::Restart => {
+                // Else the next recovery stands still as well.
+                if self.rng.percent(50) {
+                    self.ops.push(Op::FaultOff);
+                }
+                Some(self.crash())
+            }
         }
-        // Else the next recovery stands still as well.
-        if self.rng.percent(50) {
-            self.ops.push(Op::FaultOff);
-        }
-        Some(self.crash())
     }
 
     fn plan(&mut self, ops: u64, relief: Relief) {
@@ -269,10 +277,10 @@ impl Generator {
                 return Fault { when, op: None, class: None, effect: Effect::Eio };
             }
             // The next recovery cannot read all of the log.
-            4 => {
+            4 | 5 => {
                 let ops = self.rng.between(1, 10);
-                self.plan(ops, Relief::Restart);
-                let when = When::Nth(self.rng.between(1, 8));
+                self.plan(ops, Relief::Reread);
+                let when = When::Nth(self.rng.between(1, 5));
                 return Fault { when, op: Some("read"), class: Some("log"), effect: Effect::Eio };
             }
             _ => {}
