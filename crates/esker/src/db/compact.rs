@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// The picker's view of a keyspace.
-    fn pick_state(&self, structure: &Structure, core: &KeyspaceCore) -> PickState {
+    fn pick_state<'s>(&self, structure: &'s Structure, core: &KeyspaceCore) -> PickState<'s> {
         let version = &structure.state.keyspaces[&core.id].version;
         PickState::new(
             structure.state.fixed.level_base_bytes,
@@ -141,9 +141,12 @@ impl Store {
             version.tables().map(|(level, meta)| pick::PickTable {
                 id: meta.id,
                 level,
-                range: meta.range.clone(),
+                range: &meta.range,
                 bytes: meta.bytes,
+                entries: meta.entries,
+                keys: meta.keys,
                 tombstones: meta.tombstones,
+                seq_min: meta.seq_min,
                 seq_max: meta.seq_max,
             }),
         )
