@@ -9,7 +9,7 @@ use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::vfs::{AppendFile, Disk};
-use crate::wal::record::{Place, RecordKind, encode_record};
+use crate::wal::record::{Place, Record, RecordKind};
 use crate::wal::segment::SegmentHeader;
 use crate::wal::sync::LogSyncer;
 use crate::wal::{LogPosition, SealedSegment};
@@ -100,8 +100,9 @@ impl Log {
             file_number: self.active.segment.0,
             offset: self.active.end + self.group.len() as u64,
         };
-        let (kind, synced) = (RecordKind::Batch, self.group_synced);
-        encode_record(&mut self.group, place, kind, seq, op_count, synced, payload);
+        let synced_upto = self.group_synced;
+        let record = Record { kind: RecordKind::Batch, seq, op_count, synced_upto, payload };
+        record.encode(place, &mut self.group);
         self.next_seq = seq.plus(u64::from(op_count));
     }
 
@@ -295,6 +296,49 @@ mod tests {
         assert_eq!((sealed.segment, sealed.bytes), (good.segment, good.offset));
         put(&mut log, 2).unwrap();
         assert_eq!(log.syncer().sync().unwrap(), log.end());
+    }
+
+    #[test]
+    fn a_log_closed_after_a_failed_write_ends_before_it() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        let good = log.end();
+        let rule = FaultRule::new(When::Nth(1), Fault::Short(20, Errno::IO)).op(DiskOp::Append);
+        disk.set_faults(FaultPlan::new(0).rule(rule));
+        assert!(put(&mut log, 2).is_err());
+        assert!(disk.files()[0].1 > good.offset);
+        let sealed = log.seal().unwrap();
+        assert_eq!((sealed.segment, sealed.bytes), (good.segment, good.offset));
+        assert_eq!(disk.files()[0].1, good.offset, "the tail is cut");
+    }
+
+    #[test]
+    fn syncs_run_beside_the_writer_and_each_other() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        let syncer = log.syncer();
+        std::thread::scope(|scope| {
+            let sync = || {
+                let mut last = syncer.synced();
+                while last.segment < SegmentNo(13) {
+                    let synced = syncer.sync().unwrap();
+                    assert!(synced >= last, "{synced} after {last}");
+                    last = synced;
+                }
+            };
+            scope.spawn(sync);
+            scope.spawn(sync);
+            for seq in 1..=1000 {
+                put(&mut log, seq).unwrap();
+                let before = log.end();
+                if seq % 100 == 0 {
+                    log.rotate(SegmentNo(3 + seq / 100), SeqNo::new(seq + 1)).unwrap();
+                    assert!(log.syncer().sync().unwrap() >= before);
+                }
+            }
+        });
+        assert_eq!(syncer.sync().unwrap(), log.end());
     }
 
     #[test]
