@@ -16,6 +16,7 @@ use std::io;
 use std::process::ExitCode;
 
 use esker::ErrorKind;
+use esker_node::NodeError;
 
 /// The table above, for the end of the help.
 pub const STATUS_HELP: &str = "\
@@ -38,6 +39,8 @@ pub enum Failure {
     Usage(String),
     /// The store says no.
     Store(esker::Error),
+    /// The node could not start, go on, or end well.
+    Node(NodeError),
     /// The output cannot be written.
     Output(io::Error),
 }
@@ -51,7 +54,12 @@ impl Failure {
         {
             return ExitCode::SUCCESS;
         }
-        eprintln!("esker: {self}");
+        let advice = match self.kind() {
+            Some(ErrorKind::Locked) => " (end that process, or ask it instead)",
+            Some(ErrorKind::Corruption) => " (restore the file from a copy)",
+            _ => "",
+        };
+        eprintln!("esker: {self}{advice}");
         ExitCode::from(self.status())
     }
 
@@ -59,16 +67,30 @@ impl Failure {
         match self {
             Self::Missing(_) => 1,
             Self::Usage(_) => 2,
-            Self::Store(error) => match error.kind() {
-                ErrorKind::InvalidArgument => 2,
-                ErrorKind::Corruption => 3,
-                ErrorKind::Locked => 4,
-                ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::ReadOnly => 5,
-                ErrorKind::Unsupported => 6,
-                _ => 7,
-            },
+            Self::Store(error) => status_of(error.kind()),
+            Self::Node(error) => error.kind().map_or(5, status_of),
             Self::Output(_) => 5,
         }
+    }
+
+    /// What the store said no with, if it was the store.
+    fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Store(error) => Some(error.kind()),
+            Self::Node(error) => error.kind(),
+            Self::Missing(_) | Self::Usage(_) | Self::Output(_) => None,
+        }
+    }
+}
+
+fn status_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::InvalidArgument => 2,
+        ErrorKind::Corruption => 3,
+        ErrorKind::Locked => 4,
+        ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::ReadOnly => 5,
+        ErrorKind::Unsupported => 6,
+        _ => 7,
     }
 }
 
@@ -77,14 +99,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Missing(key) => write!(f, "no such key: {key}"),
             Self::Usage(text) => f.write_str(text),
-            Self::Store(error) => {
-                write!(f, "{error}")?;
-                match error.kind() {
-                    ErrorKind::Locked => f.write_str(" (end that process, or ask it instead)"),
-                    ErrorKind::Corruption => f.write_str(" (restore the file from a copy)"),
-                    _ => Ok(()),
-                }
-            }
+            Self::Store(error) => write!(f, "{error}"),
+            Self::Node(error) => write!(f, "{error}"),
             Self::Output(error) => write!(f, "writing the answer: {error}"),
         }
     }
@@ -93,6 +109,12 @@ impl fmt::Display for Failure {
 impl From<esker::Error> for Failure {
     fn from(error: esker::Error) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
     }
 }
 

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn hexadecimal_digits_come_in_pairs() {
         assert_eq!(Syntax::Hex.read("00fFa1").unwrap(), [0, 0xff, 0xa1]);
-        assert_eq!(Syntax::Hex.read("").unwrap(), []);
+        assert_eq!(Syntax::Hex.read(""), Ok(vec![]));
         assert_eq!(Syntax::Hex.show(&[0, 0xff, 0xa1]), "00ffa1");
         assert!(Syntax::Hex.read("abc").unwrap_err().contains("odd number of digits"));
         assert!(Syntax::Hex.read("0g").unwrap_err().contains("'g' is no digit"));

@@ -1,5 +1,6 @@
 //! The program from outside: examples of the help, exit statuses, what it leaves on the disk.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -37,18 +38,19 @@ fn shell(dir: &Path, line: &str) -> Output {
         .expect("a shell starts")
 }
 
-/// The commands of an example (behind `$`), each with the lines that it prints.
+/// The commands of an example (behind `$`, continued behind `>`), each with what it prints.
 fn examples(help: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let example = help.split("Example:\n").nth(1).unwrap_or_default();
     for line in example.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)) {
-        match line.strip_prefix("$ ") {
-            Some(command) => found.push((command.to_owned(), String::new())),
-            None => {
-                let (_, printed) = found.last_mut().expect("an example begins with `$`");
-                printed.push_str(line);
-                printed.push('\n');
-            }
+        if let Some(command) = line.strip_prefix("$ ") {
+            found.push((command.to_owned(), String::new()));
+            continue;
+        }
+        let (command, printed) = found.last_mut().expect("an example begins with `$`");
+        match line.strip_prefix("> ") {
+            Some(more) => command.extend(["\n", more]),
+            None => printed.extend([line, "\n"]),
         }
     }
     found
@@ -99,6 +101,44 @@ fn a_missing_key_is_status_1_and_a_wrong_command_status_2() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
         assert!(!output.stderr.is_empty(), "{wrong:?}");
     }
+}
+
+#[test]
+fn damage_is_status_3() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(esker(dir.path(), &["put", "--dir", "s", "a", "1"]).status.success());
+    std::fs::write(dir.path().join("s/CURRENT"), "nonsense\n").unwrap();
+    for command in ["check", "scan", "levels"] {
+        let output = esker(dir.path(), &[command, "--dir", "s"]);
+        assert_eq!(output.status.code(), Some(3), "{command}: {}", stderr(&output));
+        assert!(stderr(&output).starts_with("esker: CURRENT at offset 0"), "{}", stderr(&output));
+    }
+    let node = esker(dir.path(), &["node", "--data-dir", "s"]);
+    assert_eq!(node.status.code(), Some(3), "{}", stderr(&node));
+}
+
+#[test]
+fn a_store_that_a_node_has_open_is_status_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Command::new(env!("CARGO_BIN_EXE_esker"))
+        .args(["node", "--data-dir", "s"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the node starts");
+    let init = r#"{"src":"c","dest":"n","body":{"type":"init","node_id":"n","node_ids":["n"]}}"#;
+    writeln!(node.stdin.as_mut().unwrap(), "{init}").unwrap();
+    let mut reply = String::new();
+    BufReader::new(node.stdout.as_mut().unwrap()).read_line(&mut reply).unwrap();
+    assert!(reply.contains("init_ok"), "{reply}");
+    for command in ["scan", "check", "node"] {
+        let output = esker(dir.path(), &[command, "--dir", "s"]);
+        assert_eq!(output.status.code(), Some(4), "{command}: {}", stderr(&output));
+    }
+    drop(node.stdin.take());
+    assert!(node.wait().unwrap().success());
+    assert!(esker(dir.path(), &["scan", "--dir", "s"]).status.success());
 }
 
 #[test]

@@ -37,6 +37,8 @@ mod value;
 use std::fmt;
 use std::path::PathBuf;
 
+use esker::ErrorKind;
+
 pub use serve::{run, run_stdio};
 
 /// The memtable of a node that is not told otherwise: small, so that a small set of data shows
@@ -66,17 +68,29 @@ pub enum Durability {
 
 /// Why a node could not start, go on or end well.
 #[derive(Debug)]
-pub struct NodeError(String);
+pub struct NodeError {
+    text: String,
+    kind: Option<ErrorKind>,
+}
 
 impl NodeError {
     fn new(what: impl fmt::Display, error: &dyn std::error::Error) -> Self {
-        Self(format!("{what}: {error}"))
+        Self { text: format!("{what}: {error}"), kind: None }
+    }
+
+    fn of_store(what: impl fmt::Display, error: &esker::Error) -> Self {
+        Self { kind: Some(error.kind()), ..Self::new(what, error) }
+    }
+
+    /// What the store said no with, if it was the store.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        self.kind
     }
 }
 
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

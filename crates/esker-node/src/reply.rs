@@ -140,9 +140,14 @@ impl Reply<'_> {
         push_all(self.out, &["null"]);
     }
 
-    pub(crate) fn flag(&mut self, name: &str, flag: bool) {
+    pub(crate) fn yes(&mut self, name: &str) {
         self.name(name);
-        push_all(self.out, &[if flag { "true" } else { "false" }]);
+        push_all(self.out, &["true"]);
+    }
+
+    pub(crate) fn no(&mut self, name: &str) {
+        self.name(name);
+        push_all(self.out, &["false"]);
     }
 
     pub(crate) fn count(&mut self, name: &str, count: u64) {

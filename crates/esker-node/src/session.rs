@@ -239,3 +239,6 @@ impl Group<'_> {
             || self.members.len() < GROUP_WRITES_MAX && self.bytes + line_bytes <= GROUP_BYTES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::ops::Bound;
 
 use esker::internals::{self, CompactionReport, FlushedTable, Located, TableLookup};
-use esker::{Db, Keyspace, LevelInfo, Options, Stats, Value, WriteBatch};
+use esker::{Db, KeyBounds, Keyspace, LevelInfo, Options, Stats, Value, WriteBatch};
 
 use crate::refusal::Refusal;
 use crate::temp::TempDir;
@@ -42,7 +42,10 @@ impl Store {
             .durability(esker::Durability::Os)
             .open(&path)
             .map_err(|error| {
-                NodeError::new(format_args!("cannot open the store {}", path.display()), &error)
+                NodeError::of_store(
+                    format_args!("cannot open the store {}", path.display()),
+                    &error,
+                )
             })?;
         if let Some(temp) = &temp {
             let path = temp.path().display();
@@ -54,12 +57,18 @@ impl Store {
         Ok(Self { db, lin_kv: None, temp })
     }
 
+    /// One that somebody else opened.
+    #[cfg(test)]
+    pub(crate) fn over(db: Db) -> Self {
+        Self { db, lin_kv: None, temp: None }
+    }
+
     pub(crate) fn close(self) -> Result<(), NodeError> {
         let Self { db, lin_kv, temp } = self;
         drop(lin_kv);
         let closed = db.close();
         drop(temp);
-        closed.map_err(|error| NodeError::new("cannot close the store", &error))
+        closed.map_err(|error| NodeError::of_store("cannot close the store", &error))
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Value>, Refusal> {
@@ -183,7 +192,7 @@ impl Bounds {
     }
 
     /// The same for the engine; `None` if no key can lie inside.
-    fn range(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    fn range(&self) -> Option<impl KeyBounds> {
         let end = self.end.as_deref();
         (end.is_none_or(|end| &self.start[..] < end)).then(|| {
             (Bound::Included(&self.start[..]), end.map_or(Bound::Unbounded, Bound::Excluded))
@@ -208,9 +217,10 @@ mod tests {
         let bounds = |start, end| Bounds::new(start, end).within_prefix("ab");
         assert_eq!(bounds("", None), Bounds::new("ab", Some("ac")));
         assert_eq!(bounds("abc", Some("abd")), Bounds::new("abc", Some("abd")));
-        assert_eq!(bounds("z", None).range(), None);
-        assert_eq!(bounds("", Some("ab")).range(), None);
+        assert!(bounds("z", None).range().is_none());
+        assert!(bounds("", Some("ab")).range().is_none());
         assert_eq!(Bounds::new("b", None).within_prefix(""), Bounds::new("b", None));
-        assert_eq!(Bounds::new("b", Some("b")).range(), None);
+        assert!(Bounds::new("b", Some("b")).range().is_none());
+        assert!(Bounds::new("b", Some("c")).range().is_some());
     }
 }

@@ -14,8 +14,8 @@ use crate::outcome::Failure;
 Example:
   $ esker put --dir shop apple red
   $ esker levels --dir shop | head -n 2
-  level  tables          bytes      max bytes
-  L0          0              0      671088640")]
+  level  tables            bytes        max bytes
+  L0          0                0        671088640")]
 pub struct Levels {
     #[command(flatten)]
     place: Place,
@@ -24,12 +24,12 @@ pub struct Levels {
 impl Levels {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let levels = self.place.with(|keyspace| Ok(keyspace.levels()))?;
-        writeln!(out, "{:<5} {:>7} {:>14} {:>14}", "level", "tables", "bytes", "max bytes")?;
+        writeln!(out, "{:<5} {:>7} {:>16} {:>16}", "level", "tables", "bytes", "max bytes")?;
         for level in levels {
             let name = format!("L{}", level.level);
             writeln!(
                 out,
-                "{name:<5} {:>7} {:>14} {:>14}",
+                "{name:<5} {:>7} {:>16} {:>16}",
                 level.tables, level.bytes, level.max_bytes
             )?;
         }
@@ -108,7 +108,7 @@ impl Check {
 #[command(after_help = "\
 Example:
   $ esker put --dir shop apple red
-  $ esker dump shop/CURRENT
+  $ esker dump shop/CURRENT | cut -d ' ' -f 3
   MANIFEST-000001")]
 pub struct Dump {
     /// The file

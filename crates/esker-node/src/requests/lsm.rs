@@ -119,7 +119,10 @@ pub(super) fn level_info(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Resu
         reply.count("level", level.level as u64);
         reply.count("sstables", level.tables as u64);
         reply.count("total_bytes", level.bytes);
-        reply.flag("sorted", level.sorted);
+        match level.sorted {
+            true => reply.yes("sorted"),
+            false => reply.no("sorted"),
+        }
         reply.count("max_bytes", level.max_bytes);
     });
     Ok(())
@@ -154,6 +157,6 @@ fn health(state: &HealthState) -> Cow<'static, str> {
         HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
         HealthState::Poisoned(error) => format!("poisoned: {error}").into(),
         HealthState::Closed => "closed".into(),
-        _ => "in trouble".into(),
+        newer => format!("{newer:?}").into(),
     }
 }

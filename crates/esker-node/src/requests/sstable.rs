@@ -38,9 +38,12 @@ pub(super) fn lookup(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<(
     let lookup = call.store.table_lookup(&table, &key)?.ok_or_else(|| {
         Refusal::malformed(format!("field `sstable`: {table:?} is no table that can be read"))
     })?;
-    reply.flag("found", lookup.found.is_some());
+    match lookup.found {
+        Some(_) => reply.yes("found"),
+        None => reply.no("found"),
+    }
     reply.value("value", lookup.found.as_deref());
-    reply.flag("bloom_checked", true);
+    reply.yes("bloom_checked");
     reply.count("disk_reads", lookup.disk_reads.into());
     Ok(())
 }

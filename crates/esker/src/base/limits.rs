@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn limits_hold_at_one_below_at_and_one_above() {
         let bytes = vec![0; VALUE_BYTES_MAX + 1];
-        for (len, ok) in [(KEY_BYTES_MAX - 1, true), (KEY_BYTES_MAX, true), (KEY_BYTES_MAX + 1, false)]
+        for (len, ok) in
+            [(KEY_BYTES_MAX - 1, true), (KEY_BYTES_MAX, true), (KEY_BYTES_MAX + 1, false)]
         {
             assert_eq!(check_key(&bytes[..len]).is_ok(), ok, "key of {len}");
         }

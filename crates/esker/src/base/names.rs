@@ -116,9 +116,18 @@ mod tests {
     #[test]
     fn names_spelled_otherwise_are_foreign() {
         for name in [
-            "", "current", "MANIFEST-12", "MANIFEST-+00012", "1.sst", "000000000001.SST",
-            "000000000001.sst.bak", "+00000000001.log", "notes.txt", "MANIFEST-",
-            "99999999999999999999999.log", "../CURRENT",
+            "",
+            "current",
+            "MANIFEST-12",
+            "MANIFEST-+00012",
+            "1.sst",
+            "000000000001.SST",
+            "000000000001.sst.bak",
+            "+00000000001.log",
+            "notes.txt",
+            "MANIFEST-",
+            "99999999999999999999999.log",
+            "../CURRENT",
         ] {
             assert_eq!(FileName::parse(name), None, "{name}");
         }

@@ -16,8 +16,8 @@ use crate::base::names::FileName;
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
-use crate::db::health::HealthState;
 use crate::db::flush::table_meta;
+use crate::db::health::HealthState;
 use crate::db::store::{KeyspaceCore, Store, Structure};
 use crate::env::{Job, Step};
 use crate::read::level::LevelCursor;
@@ -116,7 +116,11 @@ impl Store {
         }
     }
 
-    fn plan_manual(&self, structure: &Structure, manual: &ManualCompaction) -> Option<CompactionPlan> {
+    fn plan_manual(
+        &self,
+        structure: &Structure,
+        manual: &ManualCompaction,
+    ) -> Option<CompactionPlan> {
         if manual.keyspace.check_not_dropped().is_err() {
             return None;
         }
@@ -185,17 +189,19 @@ impl Store {
     }
 
     /// Asks for a compaction and waits for it.
-    pub fn compact_manually(&self, core: &Arc<KeyspaceCore>, what: Manual) -> Result<CompactionReport> {
+    pub fn compact_manually(
+        &self,
+        core: &Arc<KeyspaceCore>,
+        what: Manual,
+    ) -> Result<CompactionReport> {
         self.health.check_reads()?;
         core.check_not_dropped()?;
-        let asked = Arc::new(ManualCompaction {
-            keyspace: Arc::clone(core),
-            what,
-            done: OnceLock::new(),
-        });
+        let asked =
+            Arc::new(ManualCompaction { keyspace: Arc::clone(core), what, done: OnceLock::new() });
         self.structure().manual.push_back(Arc::clone(&asked));
         self.env.notify();
-        self.env.wait_until(&mut || asked.done.get().is_some() || self.health.check_reads().is_err());
+        self.env
+            .wait_until(&mut || asked.done.get().is_some() || self.health.check_reads().is_err());
         match asked.done.get() {
             Some(answer) => answer.clone(),
             None => Err(Error::closed("the store")),
@@ -238,9 +244,10 @@ impl Store {
                 None => self.health.check_reads(),
             };
             outcome.is_err()
-                || structure.keyspaces.values().all(|core| {
-                    self.compactions_pending(&structure, core) == 0
-                })
+                || structure
+                    .keyspaces
+                    .values()
+                    .all(|core| self.compactions_pending(&structure, core) == 0)
         });
         outcome
     }

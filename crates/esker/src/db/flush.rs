@@ -121,7 +121,9 @@ impl Store {
         let ids: Vec<_> = self.structure().keyspaces.keys().copied().collect();
         for id in ids {
             match self.flush_keyspace(id) {
-                Err(error) if error.kind() == ErrorKind::Closed && self.structure().core(id).is_none() => {}
+                Err(error)
+                    if error.kind() == ErrorKind::Closed && self.structure().core(id).is_none() => {
+                }
                 other => other.map(|_| ())?,
             }
         }
@@ -146,9 +148,8 @@ impl Store {
 impl Job for FlushJob {
     fn step(&mut self) -> Step {
         let (store, table) = (Arc::clone(&self.store), self.table);
-        let mut open = || {
-            TableWriter::create(&*store.disk, store.store_id, table, store.table_settings())
-        };
+        let mut open =
+            || TableWriter::create(&*store.disk, store.store_id, table, store.table_settings());
         match self.merge.step(store.settings.scale.step_bytes, &mut open) {
             Ok(MergeProgress::More) => Step::More,
             Ok(MergeProgress::Done) => {

@@ -129,8 +129,7 @@ impl Store {
         let number = self.new_file_number();
         let state = {
             let mut structure = self.structure();
-            structure.state.next_file =
-                self.next_file.load(Ordering::Relaxed);
+            structure.state.next_file = self.next_file.load(Ordering::Relaxed);
             structure.state.clone()
         };
         let manifest = Manifest::create(&self.disk, number, &state)?;

@@ -122,8 +122,7 @@ impl Keyspace {
     /// As [`write`](Self::write).
     pub fn write_with(&self, batch: WriteBatch, options: WriteOptions) -> Result<()> {
         self.core.check_not_dropped()?;
-        let durability: Durability =
-            options.durability.unwrap_or(self.store().settings.durability);
+        let durability: Durability = options.durability.unwrap_or(self.store().settings.durability);
         self.store().commit(&batch, durability)
     }
 
@@ -249,12 +248,7 @@ impl Keyspace {
 
 impl WriteBatch {
     /// Sets `key` to `value` in `keyspace`.
-    pub fn put_in(
-        &mut self,
-        keyspace: &Keyspace,
-        key: impl AsRef<[u8]>,
-        value: impl AsRef<[u8]>,
-    ) {
+    pub fn put_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.bind(keyspace.store().instance);
         self.push_put(keyspace.core.id, key.as_ref(), value.as_ref());
     }

@@ -275,14 +275,18 @@ impl Store {
         self.health.check_writes()?;
         self.sync_log()?;
         let edit = Edit { dropped: vec![core.id], ..Edit::default() };
-        self.install(Vec::new(), |_| Ok((edit, ())), |structure, ()| {
-            core.dropped.store(true, Ordering::Release);
-            structure.keyspaces.remove(&core.id);
-            structure.frozen.retain(|frozen| frozen.keyspace.id != core.id);
-            let view = core.view();
-            let tables = view.levels.iter().flat_map(|tables| tables.iter());
-            structure.obsolete.extend(tables.map(|table| FileName::Table(table.summary().id)));
-        })?;
+        self.install(
+            Vec::new(),
+            |_| Ok((edit, ())),
+            |structure, ()| {
+                core.dropped.store(true, Ordering::Release);
+                structure.keyspaces.remove(&core.id);
+                structure.frozen.retain(|frozen| frozen.keyspace.id != core.id);
+                let view = core.view();
+                let tables = view.levels.iter().flat_map(|tables| tables.iter());
+                structure.obsolete.extend(tables.map(|table| FileName::Table(table.summary().id)));
+            },
+        )?;
         if let Some(memtable) = seat.writer().actives.remove(&core.id) {
             seat.writer().active_bytes -= memtable.bytes() as u64;
         }

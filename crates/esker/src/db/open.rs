@@ -28,9 +28,7 @@ use crate::db::commit::{CommitQueue, Writer};
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
 use crate::db::snapshot::Snapshots;
-use crate::db::store::{
-    KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy,
-};
+use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
 use crate::env::{Env, JobSource};
 use crate::memtable::Memtable;
 use crate::read::view::View;

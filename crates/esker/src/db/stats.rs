@@ -100,8 +100,11 @@ impl Keyspace {
             let pending = store.compactions_pending(&structure, self.core());
             (counters, self.core().view(), pending)
         };
-        let level_bytes: Vec<u64> =
-            view.levels.iter().map(|tables| tables.iter().map(|t| t.summary().bytes).sum()).collect();
+        let level_bytes: Vec<u64> = view
+            .levels
+            .iter()
+            .map(|tables| tables.iter().map(|t| t.summary().bytes).sum())
+            .collect();
         let in_memory: u64 = view.memtables().map(|memtable| memtable.user_bytes()).sum();
         let user_bytes = counters.user_bytes_flushed + in_memory;
         let table_bytes_written = counters.flush_bytes + counters.compaction_bytes_written;

@@ -5,7 +5,7 @@ use super::entry::Entry;
 use super::node::Node;
 use super::tree::Arenas;
 use crate::base::invariant;
-use crate::base::key::head;
+use crate::base::key::{head, shared_prefix_bytes};
 
 impl<const WIDTH: usize> Memtable<WIDTH> {
     /// Asserts M1 to M5, and what can be seen of M6 and M7; more of M6 shows in the tests that
@@ -18,12 +18,13 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
         };
         invariant!(M2, root.low().is_none() && root.high().is_none() && root.right().is_none());
         invariant!(M5, root.is_leaf() || root.count() >= 2);
+        let prefix_bytes = self.tree.prefix_bytes();
         let mut first = root;
         while !first.is_leaf() {
-            check_level(first, &arenas);
+            check_level(first, &arenas, prefix_bytes);
             first = first.child(0);
         }
-        check_level(first, &arenas);
+        check_level(first, &arenas, prefix_bytes);
         self.check_figures(first);
     }
 
@@ -53,12 +54,17 @@ fn level<const WIDTH: usize>(first: &Node<WIDTH>) -> impl Iterator<Item = &Node<
     std::iter::successors(Some(first), |node| node.right())
 }
 
-fn check_level<const WIDTH: usize>(first: &Node<WIDTH>, arenas: &Arenas) {
+fn check_level<const WIDTH: usize>(first: &Node<WIDTH>, arenas: &Arenas, tree_prefix_bytes: usize) {
     invariant!(M2, first.low().is_none());
     for node in level(first) {
         invariant!(M6, arenas.nodes.holds(node.as_raw().addr()));
         invariant!(M5, node.level() == first.level());
         check_neighbours(node);
+        let prefix_bytes = match (node.low(), node.high()) {
+            (Some(low), Some(high)) => shared_prefix_bytes(low.key(), high.key()),
+            _ => tree_prefix_bytes,
+        };
+        invariant!(M3, node.prefix_bytes() == prefix_bytes, "{prefix_bytes} bytes");
         check_slots(node);
         if node.is_leaf() {
             (0..node.count()).for_each(|at| check_versions(node.entry(at), arenas));

@@ -65,26 +65,26 @@ impl<const WIDTH: usize> MemtableCursor<WIDTH> {
     fn prev_key(&mut self) {
         if self.at > 0 {
             self.at -= 1;
-            return self.to_oldest_version();
+            return self.stand_on_oldest();
         }
         let Self { memtable, leaf, .. } = self;
         let first = leaf.slots[0].expect("a copied leaf holds an entry");
         let key = entry_of(memtable, first).key();
         let found = leaf.copy(memtable, |tree| tree.before(key));
-        self.to_oldest_version_at(found);
+        self.stand_at(found);
     }
 
-    fn to_oldest_version_at(&mut self, found: Option<usize>) {
+    fn stand_at(&mut self, found: Option<usize>) {
         match found {
             Some(at) => {
                 self.at = at;
-                self.to_oldest_version();
+                self.stand_on_oldest();
             }
             None => self.current = None,
         }
     }
 
-    fn to_oldest_version(&mut self) {
+    fn stand_on_oldest(&mut self) {
         let oldest = self.newest().oldest_where(|_| true);
         self.current = oldest.map(Entry::ptr);
     }
@@ -142,7 +142,7 @@ impl<const WIDTH: usize> Cursor for MemtableCursor<WIDTH> {
         let found = self
             .leaf
             .copy(&self.memtable, |tree| tree.last_leaf().map(|leaf| (leaf, leaf.count() - 1)));
-        self.to_oldest_version_at(found);
+        self.stand_at(found);
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl<const WIDTH: usize> Cursor for MemtableCursor<WIDTH> {
 
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
         let found = self.leaf.copy(&self.memtable, |tree| tree.before(key));
-        self.to_oldest_version_at(found);
+        self.stand_at(found);
         Ok(())
     }
 

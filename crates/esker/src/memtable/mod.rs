@@ -11,8 +11,8 @@
 //!   from each node to its right neighbour.
 //! - **M2** A node's high fence is its right neighbour's low fence, and every node of a level is
 //!   reached from the first one by right links.
-//! - **M3** All keys at or below a node share its prefix, and a slot's head is the 8 bytes of its
-//!   key behind that prefix.
+//! - **M3** A node's prefix is what its fences share, at an edge of the tree what all keys share; so
+//!   all keys at or below it have it. A slot's head is the 8 bytes of its key behind the prefix.
 //! - **M4** The tags of a key's versions descend along the chain, and any version is a logarithmic
 //!   number of steps away.
 //! - **M5** All leaves are equally deep, every node but a single leaf has two slots or more, and a
@@ -57,7 +57,7 @@ use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 pub use self::cursor::MemtableCursor;
 
-/// Slots of a node: 64 heads fill 8 cache lines, of which a search reads all at once.
+/// Slots of a node: 64 heads fill 8 cache lines, which a search asks for all at once.
 const DEFAULT_WIDTH: usize = 64;
 
 /// The first chunk of a memtable that nobody chose one for.

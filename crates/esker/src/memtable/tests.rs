@@ -101,7 +101,7 @@ fn insert<const WIDTH: usize>(
     i: usize,
     n: u32,
 ) {
-    let kind = if n % 5 == 0 { Kind::Delete } else { Kind::Put };
+    let kind = if n.is_multiple_of(5) { Kind::Delete } else { Kind::Put };
     let tag = Tag::new(SeqNo::new(1 + i as u64), kind);
     let value = if kind == Kind::Delete { vec![] } else { vec![i as u8; n as usize % 50] };
     memtable.insert(&keys.key(i, n), tag, &value);

@@ -324,9 +324,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::range::KeyBounds as _;
     use crate::base::cursor::VecCursor;
     use crate::base::key::{Kind, Tag, compare};
+    use crate::base::range::KeyBounds as _;
     use crate::read::merge::MergeCursor;
     use crate::testing::{Entry, FailingCursor, Scenario, parse_entries, parse_seq, run_scenarios};
 

@@ -54,9 +54,13 @@ fn a_failed_sync_fences_writes_until_the_store_is_reopened() {
     db.put("before", "1").unwrap();
     db.sync().unwrap();
     db.put("os", "2").unwrap();
-    disk.set_faults(FaultPlan::new(1).rule(
-        FaultRule::new(When::Nth(1), Fault::Error(Errno::IO)).op(DiskOp::Sync).class(FileClass::Log),
-    ));
+    disk.set_faults(
+        FaultPlan::new(1).rule(
+            FaultRule::new(When::Nth(1), Fault::Error(Errno::IO))
+                .op(DiskOp::Sync)
+                .class(FileClass::Log),
+        ),
+    );
     assert_eq!(db.sync().unwrap_err().kind(), ErrorKind::Io);
     disk.set_faults(FaultPlan::new(1));
     assert_eq!(db.sync().unwrap_err().kind(), ErrorKind::ReadOnly, "a failed sync is not retried");
@@ -71,9 +75,13 @@ fn a_failed_sync_fences_writes_until_the_store_is_reopened() {
 fn a_failed_append_is_not_acknowledged_and_the_log_goes_on_in_a_new_segment() {
     let Bench { db, disk } = Bench::new(3);
     db.put("before", "1").unwrap();
-    disk.set_faults(FaultPlan::new(1).rule(
-        FaultRule::new(When::Nth(1), Fault::Short(7, Errno::IO)).op(DiskOp::Append).class(FileClass::Log),
-    ));
+    disk.set_faults(
+        FaultPlan::new(1).rule(
+            FaultRule::new(When::Nth(1), Fault::Short(7, Errno::IO))
+                .op(DiskOp::Append)
+                .class(FileClass::Log),
+        ),
+    );
     assert!(db.put("failed", "2").is_err());
     disk.set_faults(FaultPlan::new(1));
     db.put("after", "3").unwrap();
@@ -92,9 +100,13 @@ fn a_read_error_is_an_error_and_never_an_older_value() {
     db.flush().unwrap();
     db.close().unwrap();
     let Bench { db, .. } = Bench::on(disk.clone(), 5);
-    disk.set_faults(FaultPlan::new(1).rule(
-        FaultRule::new(When::From(1), Fault::Error(Errno::IO)).op(DiskOp::Read).class(FileClass::Table),
-    ));
+    disk.set_faults(
+        FaultPlan::new(1).rule(
+            FaultRule::new(When::From(1), Fault::Error(Errno::IO))
+                .op(DiskOp::Read)
+                .class(FileClass::Table),
+        ),
+    );
     assert_eq!(db.get("k").unwrap_err().kind(), ErrorKind::Io);
     let mut iter = db.iter();
     assert_eq!(iter.next().unwrap().unwrap_err().kind(), ErrorKind::Io);
