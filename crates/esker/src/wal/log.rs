@@ -126,8 +126,10 @@ impl Log {
     }
 
     /// Goes on in a new segment, whose header names this one and its final length. After an error
-    /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number.
+    /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number;
+    /// after a failed sync nothing may, and this returns that error.
     pub fn rotate(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
+        self.syncer.check()?;
         invariant!(W2, !self.is_closed, "rotation of closed segment {}", self.active.segment);
         let active = self.open_next(next, first_seq)?;
         Ok(self.switch_to(active))
@@ -348,7 +350,12 @@ mod tests {
         put(&mut log, 1).unwrap();
         fail_next(&disk, DiskOp::Sync);
         let error = log.syncer().sync().unwrap_err();
-        let again = log.replace(SegmentNo(4), SeqNo::new(2)).unwrap_err();
-        assert_eq!(error.to_string(), again.to_string());
+        // The group is in doubt, so its writer may take its numbers for free.
+        for again in
+            [log.rotate(SegmentNo(4), SeqNo::new(1)), log.replace(SegmentNo(4), SeqNo::new(1))]
+        {
+            assert_eq!(error.to_string(), again.unwrap_err().to_string());
+        }
+        assert_eq!(error.to_string(), log.seal().unwrap_err().to_string());
     }
 }
