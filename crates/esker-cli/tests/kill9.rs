@@ -94,9 +94,8 @@ impl Attempt {
                 format!(r#"{{"type":"lsm_delete","msg_id":{n},"key":"{key:03}"}}"#)
             }
             Self::Batch(key) => {
-                let put = |key| {
-                    format!(r#"{{"op":"put","key":"{key:03}","value":[{n},"{padding}"]}}"#)
-                };
+                let put =
+                    |key| format!(r#"{{"op":"put","key":"{key:03}","value":[{n},"{padding}"]}}"#);
                 let (first, second) = (put(key), put((key + 1) % KEYS));
                 format!(r#"{{"type":"lsm_batch","msg_id":{n},"ops":[{first},{second}]}}"#)
             }

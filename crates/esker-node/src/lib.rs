@@ -66,17 +66,26 @@ pub enum Durability {
 
 /// Why a node could not start, go on or end well.
 #[derive(Debug)]
-pub struct NodeError(String);
+pub struct NodeError {
+    text: String,
+    kind: Option<esker::ErrorKind>,
+}
 
 impl NodeError {
-    fn new(what: impl fmt::Display, error: &dyn std::error::Error) -> Self {
-        Self(format!("{what}: {error}"))
+    fn new(what: impl fmt::Display, error: &(dyn std::error::Error + 'static)) -> Self {
+        let kind = error.downcast_ref().map(esker::Error::kind);
+        Self { text: format!("{what}: {error}"), kind }
+    }
+
+    /// What the store said no with, if it was the store.
+    pub fn kind(&self) -> Option<esker::ErrorKind> {
+        self.kind
     }
 }
 
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
