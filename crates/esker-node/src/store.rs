@@ -42,7 +42,7 @@ impl Store {
             .durability(esker::Durability::Os)
             .open(&path)
             .map_err(|error| {
-                NodeError::of_store(
+                NodeError::new(
                     format_args!("cannot open the store {}", path.display()),
                     &error,
                 )
@@ -68,7 +68,7 @@ impl Store {
         drop(lin_kv);
         let closed = db.close();
         drop(temp);
-        closed.map_err(|error| NodeError::of_store("cannot close the store", &error))
+        closed.map_err(|error| NodeError::new("cannot close the store", &error))
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Value>, Refusal> {

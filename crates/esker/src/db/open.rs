@@ -273,7 +273,7 @@ fn missing_tables(disk: &dyn Disk, state: &StoreState) -> String {
     if names.is_empty() { String::from("none") } else { names.join(", ") }
 }
 
-#[allow(clippy::too_many_arguments)] // the one place where all parts of a store meet
+#[expect(clippy::too_many_arguments, reason = "the one place where all parts of a store meet")]
 fn assemble(
     disk: Arc<dyn Disk>,
     env: Arc<dyn Env>,
