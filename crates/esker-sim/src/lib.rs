@@ -1,1 +1,28 @@
-//! (placeholder)
+//! Esker's simulation: seeded histories on a simulated machine, against a model.
+//!
+//! A seed makes a script ([`generate`]), a script runs on a store and on the model side by side
+//! ([`run`]), a difference is cut down to the few operations that it takes ([`shrink`]). Nothing
+//! here depends on a clock, a thread or the order of a hash table, so a seed is a proof that can
+//! be carried to another machine.
+//!
+//! - [`ops`], [`fault`], [`parse`]: the operation language, as data and as text
+//! - [`model`]: what a store must answer
+//! - [`store`]: what is needed of a store and its machine; [`engine`]: Esker behind it
+//! - [`reached`]: what the runs came by
+
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod fault;
+pub mod generate;
+mod life;
+pub mod model;
+pub mod ops;
+pub mod parse;
+pub mod reached;
+mod read;
+mod rng;
+pub mod run;
+pub mod shrink;
+pub mod store;
+mod verify;

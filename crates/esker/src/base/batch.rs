@@ -34,8 +34,6 @@ use crate::base::limits::{self, BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX}
 pub struct WriteBatch {
     ops: Vec<u8>,
     count: u32,
-    /// Bytes of keys and values, what write amplification is measured against.
-    user_bytes: u64,
     /// The store whose keyspace handles were used; `None` while only default ones were.
     store: Option<u64>,
     refused: Option<Error>,
@@ -75,7 +73,7 @@ impl WriteBatch {
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         self.ops.clear();
-        (self.count, self.user_bytes) = (0, 0);
+        self.count = 0;
         (self.store, self.refused) = (None, None);
     }
 
@@ -83,7 +81,6 @@ impl WriteBatch {
         if self.admit(limits::check_key(key).and_then(|()| limits::check_value(value))) {
             self.push_head(Kind::Put, keyspace, key);
             put_bytes(&mut self.ops, value);
-            self.user_bytes += value.len() as u64;
         }
     }
 
@@ -98,7 +95,6 @@ impl WriteBatch {
         put_varint(&mut self.ops, u64::from(keyspace.0));
         put_bytes(&mut self.ops, key);
         self.count += 1;
-        self.user_bytes += key.len() as u64;
     }
 
     /// Remembers the first refusal; a refused batch takes no more operations, so that it cannot
@@ -138,14 +134,14 @@ impl WriteBatch {
         Ok(())
     }
 
+    /// Whether it may hold operations on other keyspaces than the default one.
+    pub(crate) fn names_keyspaces(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The encoded operations.
     pub(crate) fn ops(&self) -> &[u8] {
         &self.ops
-    }
-
-    /// Bytes of keys and values in it.
-    pub(crate) fn user_bytes(&self) -> u64 {
-        self.user_bytes
     }
 }
 
@@ -218,7 +214,6 @@ mod tests {
         assert_eq!(ops[0].value, b"1");
         assert_eq!((ops[1].keyspace, ops[1].key), (KeyspaceId(300), &b""[..]));
         assert_eq!((ops[2].kind, ops[2].key), (Kind::Delete, &b"b"[..]));
-        assert_eq!(batch.user_bytes(), 3);
     }
 
     #[test]

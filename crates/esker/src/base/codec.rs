@@ -87,11 +87,6 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// A little-endian `u16`.
-    pub fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
     /// A little-endian `u32`.
     pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
@@ -151,7 +146,7 @@ mod tests {
             put_varint(&mut out, d);
             put_bytes(&mut out, &bytes);
             let mut reader = Reader::new(&out);
-            prop_assert_eq!(reader.u16(), Some(a));
+            prop_assert_eq!(reader.take(2), Some(&a.to_le_bytes()[..]));
             prop_assert_eq!(reader.u32(), Some(b));
             prop_assert_eq!(reader.u64(), Some(c));
             prop_assert_eq!(reader.varint(), Some(d));

@@ -84,7 +84,8 @@ impl Cursor for Box<dyn Cursor> {
     }
 }
 
-/// A cursor over entries held in memory: what tests and small merges use.
+/// A cursor over entries held in memory, for tests.
+#[cfg(test)]
 #[derive(Debug, Default)]
 pub struct VecCursor {
     entries: Vec<(Vec<u8>, Tag, Vec<u8>)>,
@@ -92,6 +93,7 @@ pub struct VecCursor {
     at: usize,
 }
 
+#[cfg(test)]
 impl VecCursor {
     /// A cursor over `entries`, which must be in order.
     pub fn new(entries: Vec<(Vec<u8>, Tag, Vec<u8>)>) -> Self {
@@ -104,6 +106,7 @@ impl VecCursor {
     }
 }
 
+#[cfg(test)]
 impl Cursor for VecCursor {
     fn valid(&self) -> bool {
         self.at < self.entries.len()

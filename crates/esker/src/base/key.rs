@@ -36,6 +36,11 @@ impl SeqNo {
         self.0
     }
 
+    /// The number before; zero stays zero.
+    pub fn minus_one(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// `n` numbers later.
     pub fn plus(self, n: u64) -> Self {
         Self::new(self.0 + n)
@@ -109,7 +114,8 @@ impl Tag {
         SeqNo(self.0 >> 8)
     }
 
-    /// The kind. Only search tags have none, and they are never stored.
+    /// The kind, for tests. Only search tags have none, and they are never stored.
+    #[cfg(test)]
     pub fn kind(self) -> Kind {
         Kind::from_u8(self.0 as u8).expect("a search tag is never the tag of an entry")
     }

@@ -10,6 +10,7 @@
 //! - [`hash`]: key hash, and checksums bound to a place
 //! - [`limits`]: every upper bound and why
 //! - [`names`]: how files are called
+//! - [`random`]: numbers that a seed determines
 //! - [`value`]: the bytes that a read hands out
 
 pub mod batch;
@@ -21,6 +22,7 @@ pub mod key;
 pub mod limits;
 pub mod names;
 pub mod planted;
+pub mod random;
 pub mod range;
 pub mod value;
 

@@ -1,8 +1,8 @@
 //! Planted bugs: mistakes that other stores really made, as run-time switches.
 //!
 //! A simulation that cannot find them would not find ours either. The switches exist only with
-//! the `planted` feature, which no shipped build has; without it [`is_on`] is the constant
-//! `false` and the mistakes are not compiled. A switch belongs to one thread, because the
+//! the `planted` feature, which no shipped build has, and in the crate's own tests; without them
+//! [`is_on`] is the constant `false` and the mistakes are not compiled. A switch belongs to one thread, because the
 //! simulation runs a whole store on one, and tests run beside each other.
 
 /// A mistake that can be switched on. The numbers are those of the museum of bugs in
@@ -35,7 +35,7 @@ impl Bug {
     ];
 }
 
-#[cfg(feature = "planted")]
+#[cfg(any(test, feature = "planted"))]
 mod switch {
     use super::Bug;
     use std::cell::Cell;
@@ -55,7 +55,7 @@ mod switch {
     }
 }
 
-#[cfg(not(feature = "planted"))]
+#[cfg(not(any(test, feature = "planted")))]
 mod switch {
     /// Whether the engine shall make this mistake: never, in this build.
     pub const fn is_on(_: super::Bug) -> bool {

@@ -72,17 +72,16 @@ impl Bounds {
         Self::default()
     }
 
-    /// What a Rust range means.
-    pub fn from_range<K: AsRef<[u8]>>(range: &impl RangeBounds<K>) -> Self {
-        let start = match range.start_bound() {
+    fn from_ends(start: Bound<&[u8]>, end: Bound<&[u8]>) -> Self {
+        let start = match start {
             Bound::Unbounded => Vec::new(),
-            Bound::Included(key) => key.as_ref().to_vec(),
-            Bound::Excluded(key) => right_after(key.as_ref()),
+            Bound::Included(key) => key.to_vec(),
+            Bound::Excluded(key) => right_after(key),
         };
-        let end = match range.end_bound() {
+        let end = match end {
             Bound::Unbounded => None,
-            Bound::Included(key) => Some(right_after(key.as_ref())),
-            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
+            Bound::Included(key) => Some(right_after(key)),
+            Bound::Excluded(key) => Some(key.to_vec()),
         };
         Self { start, end }
     }
@@ -122,6 +121,50 @@ impl Bounds {
     }
 }
 
+/// What may be given as a range of keys: every kind of Rust range over anything that is bytes
+/// (`"a".."c"`, `b"a"..=b"c"`, `"a"..`, `..`), or a pair of [`Bound`]s.
+///
+/// Unlike [`std::ops::RangeBounds`] it lets `..` stand without naming a type.
+pub trait KeyBounds {
+    /// The same as a half-open range.
+    #[doc(hidden)]
+    fn to_bounds(&self) -> Bounds;
+}
+
+impl KeyBounds for std::ops::RangeFull {
+    fn to_bounds(&self) -> Bounds {
+        Bounds::all()
+    }
+}
+
+macro_rules! key_bounds {
+    ($($range:ty),*) => {$(
+        impl<K: AsRef<[u8]>> KeyBounds for $range {
+            fn to_bounds(&self) -> Bounds {
+                let bytes = |bound: Bound<&K>| match bound {
+                    Bound::Unbounded => Bound::Unbounded,
+                    Bound::Included(key) => Bound::Included(key.as_ref().to_vec()),
+                    Bound::Excluded(key) => Bound::Excluded(key.as_ref().to_vec()),
+                };
+                let (start, end) = (bytes(self.start_bound()), bytes(self.end_bound()));
+                Bounds::from_ends(
+                    start.as_ref().map(Vec::as_slice),
+                    end.as_ref().map(Vec::as_slice),
+                )
+            }
+        }
+    )*};
+}
+
+key_bounds!(
+    std::ops::Range<K>,
+    std::ops::RangeInclusive<K>,
+    std::ops::RangeFrom<K>,
+    std::ops::RangeTo<K>,
+    std::ops::RangeToInclusive<K>,
+    (Bound<K>, Bound<K>)
+);
+
 /// The key right after `key`: nothing sorts between the two.
 fn right_after(key: &[u8]) -> Vec<u8> {
     let mut next = Vec::with_capacity(key.len() + 1);
@@ -149,12 +192,12 @@ mod tests {
             start: start.to_vec(),
             end: end.map(<[u8]>::to_vec),
         };
-        assert_eq!(Bounds::from_range(&("a".."c")), b(b"a", Some(b"c")));
-        assert_eq!(Bounds::from_range(&("a"..="c")), b(b"a", Some(b"c\0")));
-        assert_eq!(Bounds::from_range(&("a"..)), b(b"a", None));
-        assert_eq!(Bounds::from_range::<&str>(&(..)), b(b"", None));
-        let after = (Bound::Excluded("a"), Bound::Unbounded);
-        assert_eq!(Bounds::from_range::<&str>(&after), b(b"a\0", None));
+        assert_eq!(("a".."c").to_bounds(), b(b"a", Some(b"c")));
+        assert_eq!(("a"..="c").to_bounds(), b(b"a", Some(b"c\0")));
+        assert_eq!(("a"..).to_bounds(), b(b"a", None));
+        assert_eq!((..).to_bounds(), b(b"", None));
+        let after = (Bound::Excluded("a"), Bound::<&str>::Unbounded);
+        assert_eq!(after.to_bounds(), b(b"a\0", None));
     }
 
     #[test]
@@ -170,8 +213,8 @@ mod tests {
         let range = |lo: &str, hi: &str| KeyRange::new(lo, hi);
         assert!(range("a", "c").overlaps(&range("c", "d")));
         assert!(!range("a", "b").overlaps(&range("c", "d")));
-        assert!(Bounds::from_range(&("a".."c")).overlaps(&range("b", "z")));
-        assert!(!Bounds::from_range(&("a".."c")).overlaps(&range("c", "z")));
-        assert!(!Bounds::from_range(&("c".."a")).overlaps(&range("a", "z")));
+        assert!(("a".."c").to_bounds().overlaps(&range("b", "z")));
+        assert!(!("a".."c").to_bounds().overlaps(&range("c", "z")));
+        assert!(!("c".."a").to_bounds().overlaps(&range("a", "z")));
     }
 }

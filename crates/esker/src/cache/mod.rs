@@ -5,8 +5,8 @@
 //! cache's share alone, so nothing that is in use is ever taken away, and the bound is on what
 //! the cache holds, not on what readers still look at.
 //!
-//! Eviction is CLOCK: every entry has a bit that a hit sets; the hand clears set bits and evicts
-//! where it finds one clear. A hit writes one bit and moves nothing.
+//! Eviction is CLOCK: every entry has a bit that a hit sets; the hand goes round, clears set bits
+//! and evicts where it finds one clear. A hit writes one bit and moves nothing.
 //!
 //! Invariants:
 //! - `B1`: a shard accounts for exactly the bytes of its entries, and for no more than its bound.
@@ -21,7 +21,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,17 +106,14 @@ impl fmt::Debug for BlockCache {
 
 /// One lock's part of the cache.
 struct Shard {
-    slots: Vec<Slot>,
-    /// Where in `slots` a block is.
-    places: HashMap<CacheKey, usize, BuildHasherDefault<PlaceHasher>>,
-    /// The next slot to look at for eviction.
-    hand: usize,
+    entries: HashMap<CacheKey, Entry, BuildHasherDefault<PlaceHasher>>,
+    /// The clock face: the hand stands before the front, what it passes goes to the back.
+    clock: VecDeque<CacheKey>,
     bytes: usize,
     bytes_max: usize,
 }
 
-struct Slot {
-    key: CacheKey,
+struct Entry {
     bytes: Bytes,
     /// Whether it was asked for since the hand came by.
     hit: bool,
@@ -124,47 +121,40 @@ struct Slot {
 
 impl Shard {
     fn new(bytes_max: usize) -> Self {
-        Self { slots: Vec::new(), places: HashMap::default(), hand: 0, bytes: 0, bytes_max }
+        Self { entries: HashMap::default(), clock: VecDeque::new(), bytes: 0, bytes_max }
     }
 
     fn get(&mut self, key: CacheKey) -> Option<Bytes> {
-        let slot = &mut self.slots[*self.places.get(&key)?];
-        slot.hit = true;
-        Some(slot.bytes.clone())
+        let entry = self.entries.get_mut(&key)?;
+        entry.hit = true;
+        Some(entry.bytes.clone())
     }
 
     fn insert(&mut self, key: CacheKey, bytes: Bytes) {
-        if self.places.contains_key(&key) {
+        if self.entries.contains_key(&key) {
             return;
         }
-        while self.bytes + bytes.len() > self.bytes_max && !self.slots.is_empty() {
-            self.evict_one();
-        }
+        while self.bytes + bytes.len() > self.bytes_max && self.evict_one() {}
         self.bytes += bytes.len();
         invariant!(B1, self.bytes <= self.bytes_max, "{} of {}", self.bytes, self.bytes_max);
-        self.places.insert(key, self.slots.len());
-        self.slots.push(Slot { key, bytes, hit: false });
+        self.entries.insert(key, Entry { bytes, hit: false });
+        self.clock.push_back(key);
     }
 
-    /// Moves the hand to a slot that was not hit and empties it. Ends: the second time round no
-    /// bit is set.
-    fn evict_one(&mut self) {
-        loop {
-            self.hand = if self.hand < self.slots.len() { self.hand } else { 0 };
-            let slot = &mut self.slots[self.hand];
-            if !std::mem::take(&mut slot.hit) {
-                break;
+    /// Moves the hand to an entry that was not hit and evicts it; false if there is none at all.
+    /// Ends: the second time round no bit is set.
+    fn evict_one(&mut self) -> bool {
+        while let Some(key) = self.clock.pop_front() {
+            let entry = self.entries.get_mut(&key).expect("what is on the clock is in the map");
+            if std::mem::take(&mut entry.hit) {
+                self.clock.push_back(key);
+                continue;
             }
-            self.hand += 1;
+            self.bytes -= entry.bytes.len();
+            self.entries.remove(&key);
+            return true;
         }
-        // The last slot moves into the gap, so it waits a whole round more or less; nobody minds.
-        let evicted = self.slots.swap_remove(self.hand);
-        self.places.remove(&evicted.key);
-        if let Some(moved) = self.slots.get(self.hand) {
-            self.places.insert(moved.key, self.hand);
-        }
-        invariant!(B1, evicted.bytes.len() <= self.bytes, "{} held", self.bytes);
-        self.bytes -= evicted.bytes.len();
+        false
     }
 }
 
@@ -282,12 +272,10 @@ mod tests {
                     prop_assert!(bytes.iter().all(|byte| *byte == offset as u8));
                 }
                 let shard = cache.shards[0].lock().unwrap();
-                prop_assert_eq!(shard.bytes, shard.slots.iter().map(|s| s.bytes.len()).sum::<usize>());
+                let held = shard.entries.values().map(|entry| entry.bytes.len()).sum::<usize>();
+                prop_assert_eq!(shard.bytes, held);
                 prop_assert!(shard.bytes <= 160);
-                prop_assert_eq!(shard.places.len(), shard.slots.len());
-                for (n, slot) in shard.slots.iter().enumerate() {
-                    prop_assert_eq!(shard.places.get(&slot.key), Some(&n));
-                }
+                prop_assert_eq!(shard.clock.len(), shard.entries.len());
             }
         }
     }

@@ -254,7 +254,8 @@ mod tests {
         let ElidedCounts { superseded, tombstones_dropped } = elider.counts();
         let kept = if kept.is_empty() { "nothing".into() } else { kept.join(" ") };
         writeln!(answer, "kept {kept}").unwrap();
-        writeln!(answer, "superseded {superseded}, tombstones dropped {tombstones_dropped}").unwrap();
+        writeln!(answer, "superseded {superseded}, tombstones dropped {tombstones_dropped}")
+            .unwrap();
         answer
     }
 
@@ -303,7 +304,10 @@ mod tests {
     }
 
     /// What all readers of a case get for all keys, from `merged` over what lies deeper.
-    fn read_all(case: &Case, merged: &[Entry]) -> BTreeMap<(&'static [u8], SeqNo), Option<Vec<u8>>> {
+    fn read_all(
+        case: &Case,
+        merged: &[Entry],
+    ) -> BTreeMap<(&'static [u8], SeqNo), Option<Vec<u8>>> {
         let all: Vec<_> = merged.iter().chain(&case.deeper).cloned().collect();
         let pairs = KEYS.iter().flat_map(|key| case.readers.iter().map(move |seq| (*key, *seq)));
         pairs.map(|(key, seq)| ((key, seq), read(&all, key, seq).map(<[u8]>::to_vec))).collect()
@@ -313,7 +317,7 @@ mod tests {
         /// No reader can tell whether versions have vanished; the counts add up; and where nothing
         /// older can lie elsewhere nothing more could vanish.
         #[test]
-        fn c5_no_reader_notices_and_nothing_is_kept_in_vain(case in case()) {
+        fn no_reader_notices_and_nothing_is_kept_in_vain(case in case()) {
             let deeper = vec![KeyRange::new("b", "c")];
             let mut elider = Elider::new(case.snapshots.clone(), Tombstones::from_deeper(deeper));
             let kept = elide(&mut elider, &case.merged, |_, _| {});

@@ -170,7 +170,13 @@ impl<'v> PickState<'v> {
             let ascend = level.windows(2).all(|pair| pair[0].range.hi() < pair[1].range.lo());
             invariant!(C1, ascend, "a level is {level:?}");
         }
-        Self { levels, level_base_bytes, output_bytes_max, busy: BTreeSet::new(), written: Vec::new() }
+        Self {
+            levels,
+            level_base_bytes,
+            output_bytes_max,
+            busy: BTreeSet::new(),
+            written: Vec::new(),
+        }
     }
 
     /// The same while `plan` is being carried out.
@@ -279,9 +285,8 @@ impl<'v> PickState<'v> {
         let moves = kind == PlanKind::Move;
         invariant!(C3, !moves || !tables.into_iter().any(buries), "moving {inputs:?} buries some");
         let below = self.overlapping(target + 1, lo, hi);
-        let boundary = |table: &PickTable<'_>| {
-            Boundary { hi: table.range.hi().to_vec(), bytes: table.bytes }
-        };
+        let boundary =
+            |table: &PickTable<'_>| Boundary { hi: table.range.hi().to_vec(), bytes: table.bytes };
         let named = inputs.iter().filter(|run| !run.tables.is_empty());
         let ids = |run: &Run| self.tables(run).iter().map(|table| table.id).collect();
         Some(CompactionPlan {
@@ -520,6 +525,17 @@ mod tests {
         let _ = state.plan(&[state.whole(0)], 1, PlanKind::Move);
     }
 
+    /// A running plan may write anything from its first key to its last, also where none of its
+    /// inputs lies; a table that came into its source level meanwhile must not go there.
+    #[test]
+    fn nothing_is_written_into_the_gaps_of_a_running_plan() {
+        let mut tables = vec![owned(1, 1, "[a-b]", 0), owned(2, 1, "[y-z]", 0)];
+        let running = plan_level(&state(&tables), 1).unwrap();
+        tables.insert(1, Owned { bytes: 500 << 20, ..owned(3, 1, "[m-n]", 0) });
+        assert_eq!(pick(&state(&tables).with_running(&running)), None);
+        assert!(pick(&state(&tables)).is_some());
+    }
+
     /// Sorted levels of tables whose keys are two letters, and some tables in L0.
     fn tables() -> impl Strategy<Value = Vec<Owned>> {
         let level = prop::collection::btree_set(0..676u32, 0..24);
@@ -555,9 +571,9 @@ mod tests {
         let is_input = |t: &Owned| plan.inputs.iter().any(|(_, ids)| ids.contains(&TableId(t.id)));
         let (inputs, mut after): (Vec<_>, Vec<_>) = tables.iter().cloned().partition(is_input);
         match plan.kind {
-            PlanKind::Move => after.extend(
-                inputs.into_iter().map(|table| Owned { level: plan.target, ..table }),
-            ),
+            PlanKind::Move => {
+                after.extend(inputs.into_iter().map(|table| Owned { level: plan.target, ..table }))
+            }
             PlanKind::Rewrite => after.push(Owned {
                 id: tables.iter().map(|table| table.id).max().unwrap_or(0) + 1,
                 level: plan.target,

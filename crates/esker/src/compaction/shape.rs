@@ -1,4 +1,5 @@
-//! How bad is it: sizes, scores and amplifications of levels. Pure arithmetic.
+//! How bad is it: sizes, scores and amplifications of levels. Pure arithmetic. (The third
+//! amplification, that of reads, is how many runs a [`View`](crate::read::view::View) has.)
 //!
 //! L0 counts tables, for each of them is one more place where a get must look. Deeper levels count
 //! bytes, and each may hold ten times what the one above it may:
@@ -86,14 +87,8 @@ pub fn max_bytes(level_base_bytes: u64, level: usize) -> u64 {
     level_base_bytes.saturating_mul(LEVEL_RATIO.saturating_pow(level as u32))
 }
 
-/// The sorted runs that a get may consult: memtables, L0's tables, deeper levels that hold some.
-pub fn read_amplification(memtables: u64, level_tables: &[u64; LEVELS]) -> u64 {
-    let deeper = level_tables[1..].iter().filter(|tables| **tables > 0).count() as u64;
-    memtables + level_tables[0] + deeper
-}
-
 /// All table bytes over those of the deepest level that holds some; 1 while at most one does.
-pub fn space_amplification(level_bytes: &[u64; LEVELS]) -> f64 {
+pub fn space_amplification(level_bytes: &[u64]) -> f64 {
     let deepest = level_bytes.iter().rev().find(|bytes| **bytes > 0);
     deepest.map_or(1.0, |deepest| level_bytes.iter().sum::<u64>() as f64 / *deepest as f64)
 }
@@ -130,14 +125,15 @@ mod tests {
     fn answer(scenario: &Scenario) -> String {
         let shape = parse(scenario.word(2), &scenario.input);
         match scenario.word(0) {
-            "levels" => shape.levels.iter().enumerate().fold(String::new(), |mut text, (n, level)| {
-                writeln!(text, "L{n}: at most {}", level.max_bytes).unwrap();
-                text
-            }),
+            "levels" => {
+                shape.levels.iter().enumerate().fold(String::new(), |mut text, (n, level)| {
+                    writeln!(text, "L{n}: at most {}", level.max_bytes).unwrap();
+                    text
+                })
+            }
             "due" => format!("{:?}", shape.due()),
             "amplification" => format!(
-                "read {}\nspace {:.3}\nwrite {:.3}",
-                read_amplification(2, &shape.levels.map(|level| level.tables)),
+                "space {:.3}\nwrite {:.3}",
                 space_amplification(&shape.levels.map(|level| level.bytes)),
                 write_amplification(shape.levels.iter().map(|l| 3 * l.bytes).sum(), 1 << 30),
             ),
@@ -152,7 +148,6 @@ mod tests {
 
     #[test]
     fn amplifications_of_an_empty_store() {
-        assert_eq!(read_amplification(0, &[0; LEVELS]), 0);
         assert_eq!(space_amplification(&[0; LEVELS]), 1.0);
         assert_eq!(write_amplification(0, 0), 0.0);
     }

@@ -8,6 +8,15 @@
 //! - [`threads`]: production: a thread per lane, a condition variable
 //! - [`pump`]: simulation: one thread, a seed
 //!
+//! Invariants:
+//!
+//! - E1: a job never waits: neither does it call `wait_until` with a condition that is not true
+//!   yet, nor can two steps of one lane be under way at once
+//! - E2: a condition never becomes true without a `notify` after it
+//! - E3: while somebody waits, some lane has something to do
+//!
+//! The simulation asserts them; threads would hang, perhaps.
+//!
 //! Contract: whoever changes something that a waiter's condition looks at calls `notify` after
 //! the change is visible. No mutex of the engine is held in `wait_until` or over `Job::step`.
 

@@ -28,5 +28,9 @@
 //! Not here: which sources there are (that is the view), and files (the floor below opens them).
 #![forbid(unsafe_code)]
 
+pub mod get;
+pub mod level;
 pub mod merge;
+pub mod scan;
+pub mod view;
 pub mod visible;

@@ -324,6 +324,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::range::KeyBounds as _;
     use crate::base::cursor::VecCursor;
     use crate::base::key::{Kind, Tag, compare};
     use crate::read::merge::MergeCursor;
@@ -376,9 +377,9 @@ mod tests {
         let words: Vec<_> = scenario.command.split_whitespace().collect();
         let (seq, bounds) = match words[..] {
             ["at", seq] => (seq, Bounds::all()),
-            ["at", seq, "from", start] => (seq, Bounds::from_range(&(start..))),
-            ["at", seq, "to", end] => (seq, Bounds::from_range(&(..end))),
-            ["at", seq, "from", start, "to", end] => (seq, Bounds::from_range(&(start..end))),
+            ["at", seq, "from", start] => (seq, (start..).to_bounds()),
+            ["at", seq, "to", end] => (seq, (..end).to_bounds()),
+            ["at", seq, "from", start, "to", end] => (seq, (start..end).to_bounds()),
             _ => panic!("unknown command {:?}", scenario.command),
         };
         let source = VecCursor::new(entries.clone());

@@ -1,41 +1,213 @@
-//! `TableCursor`.
+//! `TableCursor`: walks the entries of one table in both directions.
+//!
+//! It holds the block it stands in, so a step inside a block costs no look-up. Keys are put
+//! together from prefix and suffix in one buffer that is used again; values are lent from the
+//! block, never copied.
+
+use std::sync::Arc;
+
+use super::block::Block;
+use super::reader::{BlockPlace, Table};
 use crate::base::cursor::Cursor;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, Tag};
 
-/// Walks a table.
+/// A position in a table. Owns what it reads from: the file stays readable while it lives.
 #[derive(Debug)]
-pub struct TableCursor;
+pub struct TableCursor {
+    table: Arc<Table>,
+    at: Option<Position>,
+    /// The key of the entry at `at`.
+    key: Vec<u8>,
+    /// The first error, which every later call returns.
+    failed: Option<Error>,
+}
+
+/// An entry of a block.
+#[derive(Debug)]
+struct Position {
+    place: BlockPlace,
+    block: Block,
+    entry: usize,
+}
+
+/// Where to go in a table.
+#[derive(Clone, Copy)]
+enum Target<'k> {
+    First,
+    Last,
+    /// The first entry at or after this.
+    At(&'k [u8], Tag),
+    /// The last entry before the key.
+    Before(&'k [u8]),
+}
+
+impl TableCursor {
+    pub(super) fn new(table: Arc<Table>) -> Self {
+        Self { table, at: None, key: Vec::new(), failed: None }
+    }
+
+    fn go_to(&mut self, target: Target<'_>) -> Result<()> {
+        self.guarded(|cursor| {
+            cursor.at = None;
+            if let Some(at) = Position::find(&cursor.table, target)? {
+                cursor.stand_at(at);
+            }
+            Ok(())
+        })
+    }
+
+    /// Does `work` unless the cursor has failed; if it fails, it stays so.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let done = work(self);
+        if let Err(error) = &done {
+            self.at = None;
+            self.failed = Some(error.clone());
+        }
+        done
+    }
+
+    fn next_block(&mut self) -> Result<()> {
+        let Some(mut at) = self.at.take() else { return Ok(()) };
+        if at.place.move_next(&self.table)? {
+            at.block = at.place.load(&self.table)?;
+            at.entry = 0;
+            self.stand_at(at);
+        }
+        Ok(())
+    }
+
+    fn prev_block(&mut self) -> Result<()> {
+        let Some(mut at) = self.at.take() else { return Ok(()) };
+        if at.place.move_prev(&self.table)? {
+            self.stand_at(Position::at_end_of(at.place, &self.table)?);
+        }
+        Ok(())
+    }
+
+    fn stand_at(&mut self, at: Position) {
+        self.key.clear();
+        at.block.append_key(at.entry, &mut self.key);
+        self.at = Some(at);
+    }
+
+    /// After a step inside the block: the prefix stays.
+    fn change_suffix(&mut self) {
+        if let Some(at) = &self.at {
+            self.key.truncate(at.block.prefix().len());
+            self.key.extend_from_slice(at.block.suffix(at.entry));
+        }
+    }
+
+    fn position(&self) -> &Position {
+        self.at.as_ref().expect("the cursor stands on an entry")
+    }
+}
+
+impl Position {
+    fn find(table: &Table, target: Target<'_>) -> Result<Option<Self>> {
+        match target {
+            Target::First => {
+                let place = BlockPlace::first(table)?;
+                Ok(Some(Self { block: place.load(table)?, place, entry: 0 }))
+            }
+            Target::Last => {
+                let place = BlockPlace::last(table)?;
+                Ok(Some(Self::at_end_of(place, table)?))
+            }
+            Target::At(key, tag) => Self::first_at(table, key, tag),
+            Target::Before(key) => Self::last_before(table, key),
+        }
+    }
+
+    fn at_end_of(place: BlockPlace, table: &Table) -> Result<Self> {
+        let block = place.load(table)?;
+        Ok(Self { entry: block.entries() - 1, block, place })
+    }
+
+    /// Versions of the key may fill blocks, all newer than the tag: then the search goes on.
+    fn first_at(table: &Table, key: &[u8], tag: Tag) -> Result<Option<Self>> {
+        let mut place = BlockPlace::of_key(table, key)?;
+        loop {
+            let block = place.load(table)?;
+            let entry = block.first_at(key, tag);
+            if entry < block.entries() {
+                return Ok(Some(Self { place, block, entry }));
+            }
+            if !place.move_next(table)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn last_before(table: &Table, key: &[u8]) -> Result<Option<Self>> {
+        let mut place = BlockPlace::of_key(table, key)?;
+        let block = place.load(table)?;
+        if let Some(entry) = block.first_at(key, Tag::search(SeqNo::MAX)).checked_sub(1) {
+            return Ok(Some(Self { place, block, entry }));
+        }
+        if place.move_prev(table)? { Self::at_end_of(place, table).map(Some) } else { Ok(None) }
+    }
+}
 
 impl Cursor for TableCursor {
     fn valid(&self) -> bool {
-        unimplemented!()
+        self.at.is_some()
     }
+
     fn seek_first(&mut self) -> Result<()> {
-        unimplemented!()
+        self.go_to(Target::First)
     }
+
     fn seek_last(&mut self) -> Result<()> {
-        unimplemented!()
+        self.go_to(Target::Last)
     }
-    fn seek(&mut self, _key: &[u8], _seq: SeqNo) -> Result<()> {
-        unimplemented!()
+
+    fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        self.go_to(Target::At(key, Tag::search(seq)))
     }
-    fn seek_before(&mut self, _key: &[u8]) -> Result<()> {
-        unimplemented!()
+
+    fn seek_before(&mut self, key: &[u8]) -> Result<()> {
+        self.go_to(Target::Before(key))
     }
+
     fn next(&mut self) -> Result<()> {
-        unimplemented!()
+        match &mut self.at {
+            Some(at) if at.entry + 1 < at.block.entries() => {
+                at.entry += 1;
+                self.change_suffix();
+                Ok(())
+            }
+            _ => self.guarded(Self::next_block),
+        }
     }
+
     fn prev(&mut self) -> Result<()> {
-        unimplemented!()
+        match &mut self.at {
+            Some(at) if at.entry > 0 => {
+                at.entry -= 1;
+                self.change_suffix();
+                Ok(())
+            }
+            _ => self.guarded(Self::prev_block),
+        }
     }
+
     fn key(&self) -> &[u8] {
-        unimplemented!()
+        assert!(self.valid(), "the cursor stands on an entry");
+        &self.key
     }
+
     fn tag(&self) -> Tag {
-        unimplemented!()
+        let at = self.position();
+        at.block.tag(at.entry)
     }
+
     fn value(&self) -> &[u8] {
-        unimplemented!()
+        let at = self.position();
+        at.block.value(at.entry)
     }
 }

@@ -1,15 +1,64 @@
 //! Floor 2: the immutable sorted file. [`TableWriter`] makes one, [`Table`] reads it,
 //! [`TableCursor`] walks it.
-
+//!
+//! ```text
+//! [data blocks][index pages][filter pages][range deletes][blobs][properties][footer]
+//! ```
+//!
+//! - `page`: checksummed pieces, the unit of everything below
+//! - `block`, `block_builder`, `block_layout`: entries as columns
+//! - `index`: which block holds a key
+//! - `filter`: which keys surely are not there
+//! - `footer`: where everything is, and what the table holds
+//! - `search`: inner loops over columns
+//! - [`writer`], [`reader`], [`cursor`]: the three faces
+//! - `verify`, [`mod@describe`]: every byte checked, every byte shown
+//!
+//! Invariants, asserted where the writer relies on its caller or on itself:
+//! - `S1`: entries are added in the order of [`compare`](crate::base::key::compare), none twice.
+//! - `S2`: a finished table has an entry.
+//! - `S3`: every piece begins at a multiple of 64 bytes, and pieces lie end to end.
+//! - `S4`: a tombstone has no value.
+//! - `S5`: a block's separator is above the last key of the block before and not above its own
+//!   first key; only if both are the same key it is that key.
+//! - `S6`: a block is as long as was computed before it was laid out, so that only a block of one
+//!   entry is longer than asked for.
+//! - `S7`: lengths and counts fit the fields that store them.
+//! - `S8`: a finished table is on stable storage from its first byte to its last.
+//!
+//! Threads and locks: a writer belongs to one thread; a `Table` may be used by any number at
+//! once and has no lock of its own (the block cache has); a cursor belongs to one thread at a time.
+//!
+//! A crash leaves an unfinished file that nobody names, or a finished one: a table is named by
+//! the manifest after `finish` and after the directory was synced.
+//!
+//! Cost: a get that finds its key looks at one line of filter, two index pages, the first two or
+//! three lines of a block, and the lines of key and value. Opening is two reads.
+//!
+//! Not here: which tables there are (`version`), merging (`read`, `compaction`), vector search and
+//! compression (the format has room for both).
+#![doc = include_str!("FORMAT.md")]
 #![forbid(unsafe_code)]
 
 use crate::base::key::{SeqNo, TableId};
 use crate::base::range::KeyRange;
 
+mod block;
+mod block_builder;
+mod block_layout;
 mod cursor;
 mod describe;
+mod filter;
+mod footer;
+mod index;
+mod page;
 mod reader;
+mod search;
+mod verify;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use cursor::TableCursor;
 pub use describe::describe;

@@ -5,6 +5,7 @@
 //! that does not exist. Names are [`FileName`]s, so no path can be built from a user's input and a
 //! fault plan can aim at a class of files.
 //!
+//! - [`machine`]: how much memory there is
 //! - [`os`]: a directory of the operating system
 //! - [`sim`]: a simulated disk that knows what was synced, and can be crashed
 //! - [`faults`]: rules that make chosen operations of the simulated disk fail
@@ -22,16 +23,24 @@
 //! replaced (after a failed fsync Linux marks the pages clean, and the next fsync succeeds).
 //! Both disks enforce it: every later `sync` of that file fails too.
 //!
+//! Invariants, of both disks:
+//!
+//! - D1: a file that refused an append, or was sealed, takes no further append
+//! - D2: a seal never lengthens a file
+//! - D3: after a failed sync of a file every later one fails
+//! - D4: what was synced is on every disk that a crash can leave: bytes of files, and names
+//!
 //! Threads: all methods may be called from any thread. No lock of the engine is held over them
 //! except the ones that [`crate::db`] names.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::names::FileName;
 
 pub mod faults;
+pub mod machine;
 pub mod os;
 pub mod sim;
 
@@ -135,3 +144,17 @@ pub struct Space {
     /// All there is.
     pub total_bytes: u64,
 }
+
+/// A read up to `end` of a file that ends before.
+fn past_the_end(name: FileName, offset: u64, end: u64, len: u64) -> Error {
+    Error::corrupt(
+        name,
+        offset,
+        "file length",
+        format_args!("at least {end} bytes"),
+        format_args!("{len} bytes"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! `levels`, `stats`, `check`, `dump`: what a store looks like from inside.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::commands::Place;
+use crate::outcome::Failure;
+
+/// Print the levels of the tree: tables, bytes, and from which size on a level is merged down
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  $ esker put --dir shop apple red
+  $ esker levels --dir shop | head -n 2
+  level  tables          bytes      max bytes
+  L0          0              0      671088640")]
+pub struct Levels {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Levels {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let levels = self.place.with(|keyspace| Ok(keyspace.levels()))?;
+        writeln!(out, "{:<5} {:>7} {:>14} {:>14}", "level", "tables", "bytes", "max bytes")?;
+        for level in levels {
+            let name = format!("L{}", level.level);
+            writeln!(
+                out,
+                "{name:<5} {:>7} {:>14} {:>14}",
+                level.tables, level.bytes, level.max_bytes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Print the figures of a keyspace and its store
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  $ esker put --dir shop apple red
+  $ esker stats --dir shop | grep amplification
+  write amplification              0.00
+  read amplification                  1
+  space amplification              1.00")]
+pub struct Stats {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Stats {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let stats = self.place.with(|keyspace| Ok(keyspace.stats()))?;
+        let mut line = |name: &str, value: String| writeln!(out, "{name:<24} {value:>12}");
+        line("write amplification", format!("{:.2}", stats.write_amplification))?;
+        line("read amplification", stats.read_amplification.to_string())?;
+        line("space amplification", format!("{:.2}", stats.space_amplification))?;
+        for (name, value) in [
+            ("user bytes", stats.user_bytes),
+            ("flushes", stats.flushes),
+            ("flush bytes", stats.flush_bytes),
+            ("compactions", stats.compactions),
+            ("  of these only moves", stats.moves),
+            ("compaction bytes read", stats.compaction_bytes_read),
+            ("compaction bytes written", stats.compaction_bytes_written),
+            ("compactions pending", stats.compactions_pending),
+            ("tables", stats.tables),
+            ("table bytes", stats.table_bytes),
+            ("memtable bytes", stats.memtable_bytes),
+        ] {
+            line(name, value.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// Read every byte of a store and compare what depends on each other
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  $ esker put --dir shop apple red
+  $ esker check --dir shop
+  no damage found")]
+pub struct Check {
+    /// The directory of the store
+    #[arg(long, visible_alias = "data-dir")]
+    dir: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let db = esker::Options::new().open_existing(&self.dir)?;
+        let foreign = db.stats().foreign_files;
+        let checked = db.check().map_err(Failure::from);
+        super::closed(db, checked)?;
+        for name in foreign {
+            writeln!(out, "left alone, not a file of the store: {name}")?;
+        }
+        Ok(writeln!(out, "no damage found")?)
+    }
+}
+
+/// Print what a file of a store says: a log segment, a table, a manifest, CURRENT
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  $ esker put --dir shop apple red
+  $ esker dump shop/CURRENT
+  MANIFEST-000001")]
+pub struct Dump {
+    /// The file
+    file: PathBuf,
+}
+
+impl Dump {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let text = esker::internals::dump(&self.file)?;
+        writeln!(out, "{}", text.trim_end())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! How a command ends: its exit status, and the sentence for a person.
+//!
+//! | status | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | the key is not there |
+//! | 2 | the command is wrong: its usage, or a directory that holds no store |
+//! | 3 | bytes on disk are not what was written |
+//! | 4 | another process has the store open |
+//! | 5 | the operating system refused: no permission, no space, an I/O error |
+//! | 6 | the store was written by a newer version |
+//! | 7 | a bug of this program |
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use esker::ErrorKind;
+
+/// The table above, for the end of the help.
+pub const STATUS_HELP: &str = "\
+Exit status:
+  0  done
+  1  the key is not there
+  2  the command is wrong: its usage, or a directory that holds no store
+  3  bytes on disk are not what was written
+  4  another process has the store open
+  5  the operating system refused: no permission, no space, an I/O error
+  6  the store was written by a newer version
+  7  a bug of this program";
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// The key is not in the store.
+    Missing(String),
+    /// The arguments contradict each other.
+    Usage(String),
+    /// The store says no.
+    Store(esker::Error),
+    /// The output cannot be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// Says it on standard error, and the status to exit with. A reader who has gone (`| head`)
+    /// wanted no more: that is no failure.
+    pub fn report(&self) -> ExitCode {
+        if let Self::Output(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("esker: {self}");
+        ExitCode::from(self.status())
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Self::Missing(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Store(error) => match error.kind() {
+                ErrorKind::InvalidArgument => 2,
+                ErrorKind::Corruption => 3,
+                ErrorKind::Locked => 4,
+                ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::ReadOnly => 5,
+                ErrorKind::Unsupported => 6,
+                _ => 7,
+            },
+            Self::Output(_) => 5,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(key) => write!(f, "no such key: {key}"),
+            Self::Usage(text) => f.write_str(text),
+            Self::Store(error) => {
+                write!(f, "{error}")?;
+                match error.kind() {
+                    ErrorKind::Locked => f.write_str(" (end that process, or ask it instead)"),
+                    ErrorKind::Corruption => f.write_str(" (restore the file from a copy)"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Output(error) => write!(f, "writing the answer: {error}"),
+        }
+    }
+}
+
+impl From<esker::Error> for Failure {
+    fn from(error: esker::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

@@ -1,0 +1,343 @@
+//! Esker behind the simulation's face: the real store on a simulated disk, with background work
+//! that a seed orders.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use esker::internals::faults::{
+    DiskOp, Errno, Fault as DiskFault, FaultPlan, FaultRule, FileClass,
+};
+use esker::internals::names::FileName;
+use esker::internals::{CrashPolicy, PumpEnv, SimDisk};
+use esker::{Db, ErrorKind, Keyspace, Options, Snapshot, Value, WriteBatch, WriteOptions};
+
+use crate::fault::{DISK_OPS, Effect, FILE_CLASSES, Fault, Rot, When};
+use crate::ops::{Durability, Move, Policy, Space, Span, Text};
+use crate::store::{Answer, Cursor, Entry, Failure, Figures, Machine, Put, Reason, Store};
+
+/// A machine with a simulated disk.
+pub struct Simulated(Arc<SimDisk>);
+
+/// Esker, running on one.
+pub struct Esker {
+    db: Db,
+    env: Arc<PumpEnv>,
+}
+
+impl Simulated {
+    /// The disk itself, for tests that look closer.
+    pub fn disk(&self) -> &Arc<SimDisk> {
+        &self.0
+    }
+}
+
+impl Machine for Simulated {
+    type Store = Esker;
+
+    fn new() -> Self {
+        Self(SimDisk::new())
+    }
+
+    fn open(&self, seed: u64) -> Answer<Esker> {
+        let env = PumpEnv::new(seed);
+        let db = esker::internals::open(self.0.clone(), env.clone(), &Options::tiny())?;
+        Ok(Esker { db, env })
+    }
+
+    fn crash(&self, policy: Policy, seed: u64) -> Self {
+        Self(self.0.crash(crash_policy(policy), seed))
+    }
+
+    fn inject(&self, faults: &[Fault]) {
+        let plan = faults.iter().fold(FaultPlan::new(0), |plan, fault| plan.rule(rule(fault)));
+        self.0.set_faults(plan);
+    }
+
+    fn struck(&self) -> u64 {
+        self.0.faults_fired()
+    }
+
+    fn files(&self, class: &str) -> Vec<(String, u64)> {
+        let files = self.0.files().into_iter();
+        let files = files.filter(|(name, _)| FileClass::of(*name) == file_class(class));
+        files.map(|(name, len)| (name.to_string(), len)).collect()
+    }
+
+    fn damage(&self, file: &str, rot: Rot, offset: u64) {
+        let name = FileName::parse(file).expect("a name out of `files`");
+        match rot {
+            Rot::Flip => self.0.damage(name, offset, 1 << (offset % 8)),
+            Rot::Cut => self.0.truncate(name, offset),
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        self.0.operations_hash()
+    }
+}
+
+impl Store for Esker {
+    type Handle = Keyspace;
+    type Snapshot = Snapshot;
+    type Iterator = Iter;
+    type Cursor = esker::Cursor;
+
+    fn keyspace(&self, name: &Space) -> Answer<Keyspace> {
+        Ok(self.db.keyspace(&name.0)?)
+    }
+
+    fn drop_keyspace(&self, name: &Space) -> Answer<()> {
+        Ok(self.db.drop_keyspace(&name.0)?)
+    }
+
+    fn keyspaces(&self) -> Answer<Vec<Space>> {
+        Ok(self.db.keyspaces().into_iter().map(Space).collect())
+    }
+
+    fn put(&self, at: &Keyspace, key: &[u8], value: &[u8], how: Durability) -> Answer<()> {
+        if how == Durability::Default {
+            return Ok(at.put(key, value)?);
+        }
+        self.write(&[Put { space: at, key, value: Some(value) }], how)
+    }
+
+    fn delete(&self, at: &Keyspace, key: &[u8], how: Durability) -> Answer<()> {
+        if how == Durability::Default {
+            return Ok(at.delete(key)?);
+        }
+        self.write(&[Put { space: at, key, value: None }], how)
+    }
+
+    fn write(&self, puts: &[Put<'_, Keyspace>], how: Durability) -> Answer<()> {
+        let mut batch = WriteBatch::new();
+        for Put { space, key, value } in puts {
+            match (value, space.name() == Space::DEFAULT) {
+                (Some(value), true) => batch.put(key, value),
+                (Some(value), false) => batch.put_in(space, key, value),
+                (None, true) => batch.delete(key),
+                (None, false) => batch.delete_in(space, key),
+            }
+        }
+        Ok(match how {
+            Durability::Default => self.db.write(batch)?,
+            Durability::Os => {
+                self.db.write_with(batch, WriteOptions::durability(esker::Durability::Os))?;
+            }
+            Durability::Sync => self.db.write_with(batch, WriteOptions::sync())?,
+        })
+    }
+
+    fn get(&self, at: &Keyspace, key: &[u8]) -> Answer<Option<Vec<u8>>> {
+        Ok(at.get(key)?.map(Vec::from))
+    }
+
+    fn contains(&self, at: &Keyspace, key: &[u8]) -> Answer<bool> {
+        Ok(at.contains_key(key)?)
+    }
+
+    fn multi_get(&self, at: &Keyspace, keys: &[&[u8]]) -> Answer<Vec<Option<Vec<u8>>>> {
+        let values = at.multi_get(keys)?;
+        Ok(values.into_iter().map(|value| value.map(Vec::from)).collect())
+    }
+
+    fn range(&self, at: &Keyspace, span: &Span) -> Iter {
+        Iter(at.range(bounds(span)))
+    }
+
+    fn prefix(&self, at: &Keyspace, prefix: &[u8]) -> Iter {
+        Iter(at.prefix(prefix))
+    }
+
+    fn cursor(&self, at: &Keyspace) -> esker::Cursor {
+        at.cursor()
+    }
+
+    fn snapshot(&self) -> Answer<Snapshot> {
+        Ok(self.db.snapshot())
+    }
+
+    fn get_at(&self, at: &Keyspace, key: &[u8], then: &Snapshot) -> Answer<Option<Vec<u8>>> {
+        Ok(then.keyspace(at).get(key)?.map(Vec::from))
+    }
+
+    fn range_at(&self, at: &Keyspace, span: &Span, then: &Snapshot) -> Iter {
+        Iter(then.keyspace(at).range(bounds(span)))
+    }
+
+    fn flush(&self) -> Answer<()> {
+        Ok(self.db.flush()?)
+    }
+
+    fn compact(&self) -> Answer<()> {
+        Ok(self.db.compact()?)
+    }
+
+    fn compact_level(&self, at: &Keyspace, level: u8) -> Answer<()> {
+        esker::internals::compact_level(at, usize::from(level))?;
+        Ok(())
+    }
+
+    fn settle(&self) -> Answer<()> {
+        Ok(self.db.settle()?)
+    }
+
+    fn sync(&self) -> Answer<()> {
+        Ok(self.db.sync()?)
+    }
+
+    fn check(&self) -> Answer<()> {
+        Ok(self.db.check()?)
+    }
+
+    fn close(&self) -> Answer<()> {
+        Ok(self.db.clone().close()?)
+    }
+
+    fn pump_one(&self) -> bool {
+        self.env.pump_one()
+    }
+
+    fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for name in self.db.keyspaces() {
+            let Ok(keyspace) = self.db.keyspace(&name) else { continue };
+            let stats = keyspace.stats();
+            figures.flushes += stats.flushes;
+            figures.compactions += stats.compactions;
+            for level in keyspace.levels() {
+                figures.tables[level.level] += level.tables;
+            }
+        }
+        figures
+    }
+}
+
+/// The entries of a range, as vectors.
+pub struct Iter(esker::Iter);
+
+impl Iterator for Iter {
+    type Item = Answer<Entry>;
+
+    fn next(&mut self) -> Option<Answer<Entry>> {
+        self.0.next().map(entry)
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Answer<Entry>> {
+        self.0.next_back().map(entry)
+    }
+}
+
+fn entry(entry: esker::Result<(Value, Value)>) -> Answer<Entry> {
+    let (key, value) = entry?;
+    Ok((key.into(), value.into()))
+}
+
+impl Cursor for esker::Cursor {
+    fn go(&mut self, to: &Move) -> Answer<()> {
+        match to {
+            Move::Seek(key) => self.seek(&key.0)?,
+            Move::SeekBack(key) => self.seek_back(&key.0)?,
+            Move::Next => self.next()?,
+            Move::Prev => self.prev()?,
+        };
+        Ok(())
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        Some((self.key()?.to_vec(), self.value()?.to_vec()))
+    }
+}
+
+impl From<esker::Error> for Failure {
+    fn from(error: esker::Error) -> Self {
+        let reason = match error.kind() {
+            ErrorKind::InvalidArgument => Reason::InvalidArgument,
+            ErrorKind::Closed => Reason::Closed,
+            ErrorKind::Corruption => Reason::Corruption,
+            _ => Reason::Other,
+        };
+        Self { reason, text: format!("{error:?}") }
+    }
+}
+
+fn bounds(span: &Span) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (as_bytes(&span.start), as_bytes(&span.end))
+}
+
+fn as_bytes(bound: &Bound<Text>) -> Bound<&[u8]> {
+    bound.as_ref().map(|text| text.0.as_slice())
+}
+
+fn crash_policy(policy: Policy) -> CrashPolicy {
+    match policy {
+        Policy::Kill => CrashPolicy::ProcessCrash,
+        Policy::LoseAllUnsynced => CrashPolicy::LoseUnsynced,
+        Policy::KeepAll => CrashPolicy::KeepAll,
+        Policy::GlobalPrefix => CrashPolicy::OperationPrefix,
+        Policy::PerFilePrefix => CrashPolicy::FilePrefix,
+        Policy::RandomPages => CrashPolicy::Pages,
+        Policy::RandomSectors => CrashPolicy::Sectors,
+        Policy::TornSectors => CrashPolicy::TornSectors,
+        Policy::LengthWithoutData => CrashPolicy::LengthWithoutData,
+        Policy::DirectorySubset => CrashPolicy::DirectorySubset,
+        Policy::NewestKept => CrashPolicy::NewestKept,
+        Policy::MetadataKept => CrashPolicy::DataLost,
+        Policy::DataKept => CrashPolicy::NamesLost,
+        Policy::RemovesKept => CrashPolicy::OnlyRemovesKept,
+    }
+}
+
+fn rule(fault: &Fault) -> FaultRule {
+    use esker::internals::faults::When as DiskWhen;
+    let when = match fault.when {
+        When::Nth(n) => DiskWhen::Nth(n),
+        When::From(n) => DiskWhen::From(n),
+        When::Percent(n) => DiskWhen::Rate(n as f64 / 100.0),
+    };
+    let effect = match fault.effect {
+        Effect::Eio => DiskFault::Error(Errno::IO),
+        Effect::Enospc => DiskFault::Error(Errno::NOSPC),
+        Effect::Short(bytes) => DiskFault::Short(bytes, Errno::IO),
+        Effect::SyncLost => DiskFault::SyncLost,
+        Effect::FlipBit => DiskFault::FlipBit,
+        Effect::Zero => DiskFault::Zero,
+    };
+    let rule = FaultRule::new(when, effect);
+    let rule = fault.op.map_or(rule, |op| rule.op(disk_op(op)));
+    fault.class.map_or(rule, |class| rule.class(file_class(class)))
+}
+
+/// [`DISK_OPS`] has the order of [`DiskOp::ALL`].
+fn disk_op(name: &str) -> DiskOp {
+    let index = DISK_OPS.iter().position(|op| *op == name);
+    DiskOp::ALL[index.expect("one of the operations")]
+}
+
+/// [`FILE_CLASSES`] has the order of [`FileClass::ALL`].
+fn file_class(name: &str) -> FileClass {
+    let index = FILE_CLASSES.iter().position(|class| *class == name);
+    FileClass::ALL[index.expect("one of the classes")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_scripts_mean_the_disks() {
+        for (op, means) in
+            [("create", DiskOp::Create), ("seal", DiskOp::Seal), ("read", DiskOp::Read)]
+        {
+            assert_eq!(disk_op(op), means);
+        }
+        assert_eq!(DISK_OPS.len(), DiskOp::ALL.len());
+        assert_eq!(disk_op("sync-dir"), DiskOp::SyncDir);
+        assert_eq!(disk_op("sync-existing"), DiskOp::SyncExisting);
+        assert_eq!(disk_op("sync"), DiskOp::Sync);
+        assert_eq!(file_class("log"), FileClass::Log);
+        assert_eq!(file_class("spare"), FileClass::Spare);
+        assert_eq!(FILE_CLASSES.len(), FileClass::ALL.len());
+    }
+}

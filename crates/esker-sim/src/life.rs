@@ -1,0 +1,271 @@
+//! The life of the store in a running script: opened, closed, crashed, damaged.
+//!
+//! After a crash the image is recovered three times (guarantee G10 and rule P11): two clones of it
+//! must show the same state, a prefix of the history; and a second power cut right after a
+//! recovery must leave what the recovery showed. At the end background work runs out, a write and
+//! a sync succeed (G11), and everything is compared once more, before and after a clean close.
+
+use crate::fault::{Effect, Fault, Rot};
+use crate::model::{Model, State};
+use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
+use crate::rng::Rng;
+use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
+use crate::store::{Machine, Store};
+use crate::verify;
+
+/// Power cuts in the middle of a recovery.
+const CUTS: [Policy; 4] =
+    [Policy::LoseAllUnsynced, Policy::RandomSectors, Policy::DirectorySubset, Policy::NewestKept];
+
+impl<M: Machine> Runner<M> {
+    /// Opens the store and shows what it holds. If a fault keeps it from that, opening it again
+    /// without faults must succeed, `then` having happened to the machine.
+    pub(crate) fn open(&mut self, then: Policy) -> Result<State, Trouble> {
+        self.machine.inject(&self.faults_of_recovery());
+        let opened = match self.try_open() {
+            Err(Trouble::Refused(_)) if self.machine.struck() > 0 => {
+                self.reached.count("open refused under faults");
+                self.heal();
+                let machine = self.machine.crash(then, self.next_seed);
+                self.leave();
+                self.machine = machine;
+                self.try_open()
+            }
+            opened => opened,
+        };
+        self.troubled = self.machine.struck() > 0;
+        self.machine.inject(&self.faults);
+        opened.map_err(|trouble| trouble.at("open").unexcused())
+    }
+
+    /// A log that is read wrong at its very end looks as after a crash, and no store can tell: so
+    /// nothing is read wrong from logs while they are recovered. `rot` looks at what can be told.
+    fn faults_of_recovery(&self) -> Vec<Fault> {
+        let reads_wrong = |fault: &Fault| {
+            let is_log = fault.class.is_none_or(|class| class == "log");
+            is_log && matches!(fault.effect, Effect::FlipBit | Effect::Zero)
+        };
+        self.faults.iter().filter(|fault| !reads_wrong(fault)).cloned().collect()
+    }
+
+    fn try_open(&mut self) -> Result<State, Trouble> {
+        let seed = self.take_seed();
+        let store = self.store.insert(self.machine.open(seed)?);
+        let state = verify::dump(store)?;
+        for space in state.keys() {
+            self.handles.insert(space.clone(), store.keyspace(space)?);
+        }
+        Ok(state)
+    }
+
+    /// Drops the store first and what is held after it: what is held owns what it needs.
+    pub(crate) fn leave(&mut self) {
+        self.store = None;
+        self.handles.clear();
+        for held in [Held::Cursor, Held::Iterator, Held::Snapshot] {
+            self.drop_all(held);
+        }
+    }
+
+    fn take_seed(&mut self) -> u64 {
+        self.next_seed = self.next_seed.wrapping_add(1);
+        self.next_seed
+    }
+
+    pub(crate) fn reopen(&mut self, how: Ending) -> Told {
+        if self.is_troubled() && self.lossy {
+            return self.crash(Policy::LoseAllUnsynced, 0);
+        }
+        self.note_figures();
+        match how {
+            Ending::Drop => self.reached.count("reopen after drop"),
+            Ending::Close => {
+                self.reached.count("reopen after close");
+                let closed = self.store().close();
+                if !self.is_troubled() {
+                    closed?;
+                }
+                let default = &self.handles[&Space::default_space()];
+                expect_closed("get", self.store().get(default, b"a"))?;
+            }
+        }
+        self.leave();
+        if self.is_troubled() && self.lossy {
+            return self.crash(Policy::LoseAllUnsynced, 0);
+        }
+        let found = self.open(Policy::Kill)?;
+        self.model.recover(&found, self.model.now())?;
+        self.check()
+    }
+
+    pub(crate) fn crash(&mut self, policy: Policy, seed: u64) -> Told {
+        self.note_figures();
+        let is_troubled = self.is_troubled();
+        let policy = match policy {
+            Policy::Kill if self.lossy => Policy::LoseAllUnsynced,
+            policy => policy,
+        };
+        self.reached.count_crash(policy);
+        let (first, second) = (self.machine.crash(policy, seed), self.machine.crash(policy, seed));
+        self.leave();
+        let env_seed = self.take_seed();
+        let found = recover_twice(&first, env_seed, seed).map_err(Trouble::unexcused)?;
+        self.machine = second;
+        self.lossy = false;
+        let floor = match policy {
+            // Everything acknowledged was written, and everything written is there.
+            Policy::Kill => self.model.now(),
+            Policy::KeepAll if !is_troubled => self.model.now(),
+            _ => self.model.synced(),
+        };
+        let lost = self.model.recover(&found, floor)?;
+        // What a power cut left is all durable, so that another one in the middle of the recovery
+        // changes nothing.
+        let then = if policy == Policy::Kill { Policy::Kill } else { *self.rng.pick(&CUTS) };
+        let again = self.open(then)?;
+        if again != found {
+            return Err("two recoveries of one image differ".to_owned().into());
+        }
+        self.horizon = Horizon::default();
+        self.check()?;
+        if lost > 0 {
+            self.reached.count("commits lost to a crash");
+        }
+        Ok(format!("{lost} commits lost"))
+    }
+
+    pub(crate) fn fault(&mut self, fault: &Fault) -> Told {
+        self.is_troubled();
+        self.faults.push(fault.clone());
+        self.machine.inject(&self.faults);
+        done()
+    }
+
+    pub(crate) fn fault_off(&mut self) -> Told {
+        self.heal();
+        done()
+    }
+
+    fn heal(&mut self) {
+        self.is_troubled();
+        self.faults.clear();
+        self.machine.inject(&[]);
+    }
+
+    /// Damages a copy of the disk and looks what a store makes of it: everything right, an error,
+    /// or, where the log was damaged above its durable horizon, a shorter prefix.
+    pub(crate) fn rot(&mut self, class: &str, rot: Rot, place: u64) -> Told {
+        if self.is_troubled() && self.lossy {
+            return skipped();
+        }
+        let copy = self.machine.crash(Policy::Kill, place);
+        let mut rng = Rng::new(place);
+        let files = copy.files(class);
+        let files: Vec<_> = files.into_iter().filter(|(_, len)| *len > 0).collect();
+        if files.is_empty() {
+            return skipped();
+        }
+        let (file, len) = rng.pick(&files);
+        let offset = rng.below(*len);
+        copy.damage(file, rot, offset);
+        let floor = self.horizon.floor(&self.model, file, rot, offset);
+        let told = self.look_at_damaged(&copy, floor);
+        match told {
+            Ok(answer) => Ok(format!("{file} at {offset}: {answer}")),
+            Err(Trouble::Refused(failure)) => {
+                self.reached.count("rot noticed");
+                Ok(format!("{file} at {offset}: {failure}"))
+            }
+            Err(trouble) => Err(trouble.at(format_args!("{file} damaged at {offset}"))),
+        }
+    }
+
+    fn look_at_damaged(&mut self, copy: &M, floor: usize) -> Told {
+        let store = copy.open(self.take_seed())?;
+        let found = verify::dump(&store)?;
+        let mut model = self.model.clone();
+        let lost = model.recover(&found, floor)?;
+        let mut handles = std::collections::BTreeMap::new();
+        for space in found.into_keys() {
+            let handle = store.keyspace(&space)?;
+            handles.insert(space, handle);
+        }
+        verify::compare(&store, &handles, &model, &mut self.rng)?;
+        self.reached.count("rot without harm");
+        Ok(format!("{lost} commits lost"))
+    }
+
+    /// The store is alive and right, now and after a clean close.
+    pub(crate) fn finish(&mut self) -> Told {
+        self.heal();
+        if self.is_troubled() {
+            self.reopen(Ending::Drop)?;
+        }
+        self.pump_idle()?;
+        let at = Place { space: Space::default_space(), key: Text(b"end".to_vec()) };
+        self.put(&at, Some(b"end".to_vec()), Durability::Default)?;
+        self.sync()?;
+        self.check()?;
+        self.reopen(Ending::Close)
+    }
+}
+
+/// Recovers a crashed machine without faults and returns what the store holds, after a power cut
+/// that takes everything the recovery did not sync changed nothing of it.
+fn recover_twice<M: Machine>(machine: &M, env_seed: u64, seed: u64) -> Result<State, Trouble> {
+    let store = machine.open(env_seed).map_err(|failure| Trouble::from(failure).at("open"))?;
+    let found = verify::dump(&store)?;
+    let again = machine.crash(Policy::LoseAllUnsynced, seed);
+    drop(store);
+    let place = "open after a second crash";
+    let store = again.open(env_seed).map_err(|failure| Trouble::from(failure).at(place))?;
+    if verify::dump(&store)? == found {
+        return Ok(found);
+    }
+    Err("a second crash right after recovery changed what it showed".to_owned().into())
+}
+
+/// What the log on disk is known to say about its own durability, for judging damage.
+///
+/// A sync makes the log durable up to its end; the record of the next commit states so. Damage
+/// below that length, with the stating record intact, must be noticed: it cannot be a crash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Horizon {
+    /// Lengths of the log's files at the last sync, and the number of commits then.
+    synced: Option<(Vec<(String, u64)>, usize)>,
+    /// The same as stated by a later commit, and the file that the statement is in.
+    stated: Option<(Vec<(String, u64)>, usize, String)>,
+}
+
+impl Horizon {
+    pub(crate) fn synced<M: Machine>(&mut self, machine: &M, model: &Model) {
+        self.synced = Some((machine.files("log"), model.now()));
+    }
+
+    pub(crate) fn committed<M: Machine>(&mut self, machine: &M) {
+        if let Some((lengths, commits)) = self.synced.take() {
+            let last = machine.files("log").pop().map(|(name, _)| name).unwrap_or_default();
+            self.stated = Some((lengths, commits, last));
+        }
+    }
+
+    /// How many commits must be there if this damage passes without an error.
+    fn floor(&self, model: &Model, file: &str, rot: Rot, offset: u64) -> usize {
+        if rot == Rot::Cut && file.starts_with("MANIFEST") {
+            // Cut between two records it is an earlier manifest, word for word.
+            return 0;
+        }
+        let is_log = file.ends_with(".log");
+        let Some((lengths, commits, stated_in)) = &self.stated else {
+            return if is_log { 0 } else { model.now() };
+        };
+        // Cutting a file takes what it states, too.
+        let is_stated = rot == Rot::Flip || stated_in != file;
+        let length = lengths.iter().find(|(name, _)| name == file).map_or(0, |(_, len)| *len);
+        match (is_log, is_stated && offset < length) {
+            (true, false) if is_stated => *commits,
+            (true, false) => 0,
+            _ => model.now(),
+        }
+    }
+}

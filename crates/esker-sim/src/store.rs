@@ -1,0 +1,173 @@
+//! What the simulation needs of a store and of the machine under it: a thin face, so that the
+//! engine ([`crate::engine`]) and the deliberately wrong stores of the tests can stand behind it.
+
+use std::fmt;
+
+use crate::fault::{Fault, Rot};
+use crate::ops::{Durability, Move, Policy, Space, Span};
+
+/// Why an operation was refused, as far as the simulation tells reasons apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The call was wrong.
+    InvalidArgument,
+    /// The handle's store or keyspace is no more.
+    Closed,
+    /// Bytes on disk are not what was written.
+    Corruption,
+    /// Anything else.
+    Other,
+}
+
+/// A refused operation.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What kind of refusal.
+    pub reason: Reason,
+    /// What the store said.
+    pub text: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What operations answer.
+pub type Answer<T> = Result<T, Failure>;
+
+/// A key and its value, as read.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// A machine: a disk with one store's directory.
+pub trait Machine: Sized {
+    /// The store that runs on it.
+    type Store: Store;
+
+    /// A machine with an empty directory.
+    fn new() -> Self;
+
+    /// Opens the store; `seed` decides the order of background work.
+    fn open(&self, seed: u64) -> Answer<Self::Store>;
+
+    /// The machine as a crash at this moment may leave it. The same policy and seed give the
+    /// same machine; what runs on the old one cannot touch the new one.
+    fn crash(&self, policy: Policy, seed: u64) -> Self;
+
+    /// From here on these faults strike, and no others.
+    fn inject(&self, faults: &[Fault]);
+
+    /// How many faults struck since they were injected.
+    fn struck(&self) -> u64;
+
+    /// The files of a class and their lengths, by name.
+    fn files(&self, class: &str) -> Vec<(String, u64)>;
+
+    /// Damages a file behind the store's back: flips a bit of the byte at `offset`, or cuts the
+    /// file off there.
+    fn damage(&self, file: &str, rot: Rot, offset: u64);
+
+    /// A hash over every operation the disk has seen.
+    fn digest(&self) -> u64;
+}
+
+/// A change inside a batch.
+pub struct Put<'a, S> {
+    /// The keyspace's handle.
+    pub space: &'a S,
+    /// Which key.
+    pub key: &'a [u8],
+    /// The value; none to delete.
+    pub value: Option<&'a [u8]>,
+}
+
+/// An open store. Everything a client can call, and the pump of its background work.
+pub trait Store {
+    /// A handle of a keyspace.
+    type Handle;
+    /// A snapshot.
+    type Snapshot;
+    /// An iterator, asked from both ends.
+    type Iterator: Iterator<Item = Answer<Entry>> + DoubleEndedIterator;
+    /// A cursor.
+    type Cursor: Cursor;
+
+    /// Opens or creates a keyspace.
+    fn keyspace(&self, name: &Space) -> Answer<Self::Handle>;
+    /// Ends a keyspace.
+    fn drop_keyspace(&self, name: &Space) -> Answer<()>;
+    /// The keyspaces there are.
+    fn keyspaces(&self) -> Answer<Vec<Space>>;
+
+    /// Sets one key.
+    fn put(&self, at: &Self::Handle, key: &[u8], value: &[u8], how: Durability) -> Answer<()>;
+    /// Removes one key.
+    fn delete(&self, at: &Self::Handle, key: &[u8], how: Durability) -> Answer<()>;
+    /// Writes a batch.
+    fn write(&self, batch: &[Put<'_, Self::Handle>], how: Durability) -> Answer<()>;
+
+    /// Reads one key.
+    fn get(&self, at: &Self::Handle, key: &[u8]) -> Answer<Option<Vec<u8>>>;
+    /// Whether a key is there.
+    fn contains(&self, at: &Self::Handle, key: &[u8]) -> Answer<bool>;
+    /// Reads several keys.
+    fn multi_get(&self, at: &Self::Handle, keys: &[&[u8]]) -> Answer<Vec<Option<Vec<u8>>>>;
+    /// The entries of a range. The span's keyspace is the handle's.
+    fn range(&self, at: &Self::Handle, span: &Span) -> Self::Iterator;
+    /// The entries whose keys begin with `prefix`.
+    fn prefix(&self, at: &Self::Handle, prefix: &[u8]) -> Self::Iterator;
+    /// A cursor that stands nowhere yet.
+    fn cursor(&self, at: &Self::Handle) -> Self::Cursor;
+
+    /// A snapshot of all keyspaces.
+    fn snapshot(&self) -> Answer<Self::Snapshot>;
+    /// Reads one key in a snapshot.
+    fn get_at(
+        &self,
+        at: &Self::Handle,
+        key: &[u8],
+        then: &Self::Snapshot,
+    ) -> Answer<Option<Vec<u8>>>;
+    /// The entries of a range in a snapshot.
+    fn range_at(&self, at: &Self::Handle, span: &Span, then: &Self::Snapshot) -> Self::Iterator;
+
+    /// Writes all memtables to tables.
+    fn flush(&self) -> Answer<()>;
+    /// Merges everything into one level.
+    fn compact(&self) -> Answer<()>;
+    /// Merges all of a level into the next.
+    fn compact_level(&self, at: &Self::Handle, level: u8) -> Answer<()>;
+    /// Flushes and runs all work that is due.
+    fn settle(&self) -> Answer<()>;
+    /// Makes everything so far durable.
+    fn sync(&self) -> Answer<()>;
+    /// The store's own check of itself.
+    fn check(&self) -> Answer<()>;
+    /// Closes it. Handles stay, and answer `Closed`.
+    fn close(&self) -> Answer<()>;
+
+    /// Runs one step of background work; false if none is due.
+    fn pump_one(&self) -> bool;
+    /// What it has done so far.
+    fn figures(&self) -> Figures;
+}
+
+/// A position in a keyspace.
+pub trait Cursor {
+    /// Moves; a cursor that stands nowhere stays there under `next` and `prev`.
+    fn go(&mut self, to: &Move) -> Answer<()>;
+    /// Where it stands.
+    fn entry(&self) -> Option<Entry>;
+}
+
+/// What a store says it has done, over its whole life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Memtables written to tables.
+    pub flushes: u64,
+    /// Merges of tables.
+    pub compactions: u64,
+    /// Tables now, by level, over all keyspaces.
+    pub tables: [usize; 7],
+}

@@ -1,0 +1,52 @@
+//! `check`: reads every byte of every table, and compares what depends on each other.
+
+use std::collections::BTreeMap;
+
+use crate::base::error::{Error, Result};
+use crate::base::limits::LEVELS;
+use crate::base::names::FileName;
+use crate::db::store::Store;
+
+impl Store {
+    /// The first thing that is not as it should be.
+    pub fn check(&self) -> Result<()> {
+        self.health.check_reads()?;
+        let views: Vec<_> = {
+            let structure = self.structure();
+            structure
+                .keyspaces
+                .values()
+                .map(|core| {
+                    let version = structure.state.keyspaces[&core.id].version.clone();
+                    (core.clone(), core.view(), version)
+                })
+                .collect()
+        };
+        for (core, view, version) in views {
+            for level in 0..LEVELS {
+                let metas: BTreeMap<_, _> =
+                    version.level(level).iter().map(|meta| (meta.id, meta)).collect();
+                for table in view.levels[level].iter() {
+                    let summary = table.summary();
+                    let name = FileName::Table(summary.id);
+                    let meta = metas.get(&summary.id).ok_or_else(|| {
+                        Error::corrupt(name, 0, "level of a table", format!("L{level}"), "none")
+                    })?;
+                    if (meta.entries, meta.bytes) != (summary.entries, summary.bytes)
+                        || meta.range != summary.range
+                    {
+                        return Err(Error::corrupt(
+                            name,
+                            0,
+                            format!("properties against the manifest, keyspace {:?}", core.name),
+                            format!("{} entries, {} bytes", meta.entries, meta.bytes),
+                            format!("{} entries, {} bytes", summary.entries, summary.bytes),
+                        ));
+                    }
+                    table.verify()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

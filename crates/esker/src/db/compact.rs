@@ -1,0 +1,443 @@
+//! Compaction: merges that are due, and merges that somebody asked for.
+//!
+//! What to merge is decided by [`pick`](crate::compaction::pick), what may vanish by
+//! [`elide`](crate::compaction::elide); the merge itself is a
+//! [`MergeJob`](crate::compaction::merge_job). Here the plan becomes a job over open tables, and
+//! the job's end an edit: outputs replace inputs at once, then the inputs are removed.
+//!
+//! One compaction runs at a time. What was asked for goes before what is due.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::base::cursor::Cursor;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::key::{KeyspaceId, TableId};
+use crate::base::names::FileName;
+use crate::compaction::elide::{Elider, Tombstones};
+use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
+use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
+use crate::db::health::HealthState;
+use crate::db::flush::table_meta;
+use crate::db::store::{KeyspaceCore, Store, Structure};
+use crate::env::{Job, Step};
+use crate::read::level::LevelCursor;
+use crate::read::merge::MergeCursor;
+use crate::read::view::View;
+use crate::sstable::{Table, TableSummary, TableWriter};
+use crate::version::{Edit, KeyspaceEdit, TableMeta};
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactionReport {
+    /// Input tables, of both levels.
+    pub tables_in: u64,
+    /// Output tables.
+    pub tables_out: u64,
+    /// Entries dropped because a newer one of the same key superseded them.
+    pub superseded: u64,
+    /// Tombstones dropped because nothing was left for them to hide.
+    pub tombstones_dropped: u64,
+    /// Bytes of the input tables.
+    pub bytes_read: u64,
+    /// Bytes of the output tables.
+    pub bytes_written: u64,
+}
+
+/// A compaction that somebody asked for and waits for.
+pub(crate) struct ManualCompaction {
+    keyspace: Arc<KeyspaceCore>,
+    what: Manual,
+    done: OnceLock<Result<CompactionReport>>,
+}
+
+/// Which compaction is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manual {
+    /// All of a level into the next one, rewritten.
+    Level(usize),
+    /// L0 into L1, whatever its count.
+    L0,
+    /// Everything into the deepest level.
+    All,
+}
+
+/// A compaction at work.
+pub(crate) struct RunningCompaction {
+    pub keyspace: KeyspaceId,
+    pub plan: CompactionPlan,
+}
+
+/// Carries out one plan.
+pub(crate) struct CompactionJob {
+    store: Arc<Store>,
+    keyspace: Arc<KeyspaceCore>,
+    plan: CompactionPlan,
+    /// `None` for a move.
+    merge: Option<MergeJob>,
+    files: Vec<TableId>,
+    bytes_read: u64,
+    asked: Option<Arc<ManualCompaction>>,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Unfinished,
+    Installed,
+    InDoubt,
+}
+
+impl Store {
+    /// The compaction that should run next: one that was asked for, else the most urgent one due.
+    pub fn next_compaction(self: &Arc<Self>) -> Option<CompactionJob> {
+        loop {
+            let mut structure = self.structure();
+            if !structure.running.is_empty() {
+                return None;
+            }
+            if let Some(manual) = structure.manual.pop_front() {
+                let plan = self.plan_manual(&structure, &manual);
+                if let Some(plan) = plan {
+                    return Some(self.start(&mut structure, &manual.keyspace, plan, Some(&manual)));
+                }
+                drop(structure);
+                let _ = manual.done.set(Ok(CompactionReport::default()));
+                self.env.notify();
+                continue;
+            }
+            if structure.compaction_trouble.paused().is_some() {
+                return None;
+            }
+            let due = structure.keyspaces.values().find_map(|core| {
+                let plan = pick::pick(&self.pick_state(&structure, core))?;
+                Some((Arc::clone(core), plan))
+            });
+            let (core, plan) = due?;
+            return Some(self.start(&mut structure, &core, plan, None));
+        }
+    }
+
+    fn plan_manual(&self, structure: &Structure, manual: &ManualCompaction) -> Option<CompactionPlan> {
+        if manual.keyspace.check_not_dropped().is_err() {
+            return None;
+        }
+        let state = self.pick_state(structure, &manual.keyspace);
+        match manual.what {
+            Manual::Level(source) => pick::plan_level(&state, source),
+            Manual::L0 => pick::plan_l0(&state),
+            Manual::All => pick::plan_all(&state),
+        }
+    }
+
+    /// The picker's view of a keyspace.
+    fn pick_state<'s>(&self, structure: &'s Structure, core: &KeyspaceCore) -> PickState<'s> {
+        let version = &structure.state.keyspaces[&core.id].version;
+        let state = PickState::new(
+            structure.state.fixed.level_base_bytes,
+            self.memtable_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            version.tables().map(|(level, meta)| pick::PickTable {
+                id: meta.id,
+                level,
+                range: &meta.range,
+                bytes: meta.bytes,
+                entries: meta.entries,
+                keys: meta.keys,
+                tombstones: meta.tombstones,
+                seq_min: meta.seq_min,
+                seq_max: meta.seq_max,
+            }),
+        );
+        let running = structure.running.iter().filter(|running| running.keyspace == core.id);
+        running.fold(state, |state, running| state.with_running(&running.plan))
+    }
+
+    /// How many compactions of a keyspace are running, and how many levels are due besides.
+    pub fn compactions_pending(&self, structure: &Structure, core: &KeyspaceCore) -> u64 {
+        if structure.core(core.id).is_none() {
+            return 0;
+        }
+        let running = structure.running.iter().filter(|r| r.keyspace == core.id).count() as u64;
+        let due = pick::due_levels(&self.pick_state(structure, core)) as u64;
+        running + due
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        structure: &mut Structure,
+        keyspace: &Arc<KeyspaceCore>,
+        plan: CompactionPlan,
+        asked: Option<&Arc<ManualCompaction>>,
+    ) -> CompactionJob {
+        structure.running.push(RunningCompaction { keyspace: keyspace.id, plan: plan.clone() });
+        let view = keyspace.view();
+        let inputs = input_tables(&view, &plan);
+        let bytes_read = inputs.iter().map(|(_, table)| table.summary().bytes).sum();
+        let merge = (plan.kind == PlanKind::Rewrite).then(|| {
+            let tombstones = Tombstones::from_deeper(plan.deeper_ranges.clone());
+            let elider = Elider::new(self.snapshots.copy(), tombstones);
+            let cuts = Cuts::at(plan.output_bytes_max, plan.boundaries.clone());
+            MergeJob::new(merge_source(&inputs), elider, cuts)
+        });
+        CompactionJob {
+            store: Arc::clone(self),
+            keyspace: Arc::clone(keyspace),
+            plan,
+            merge,
+            files: Vec::new(),
+            bytes_read,
+            asked: asked.cloned(),
+            outcome: Outcome::Unfinished,
+        }
+    }
+
+    /// Asks for a compaction and waits for it.
+    pub fn compact_manually(&self, core: &Arc<KeyspaceCore>, what: Manual) -> Result<CompactionReport> {
+        self.health.check_reads()?;
+        core.check_not_dropped()?;
+        let asked = Arc::new(ManualCompaction {
+            keyspace: Arc::clone(core),
+            what,
+            done: OnceLock::new(),
+        });
+        self.structure().manual.push_back(Arc::clone(&asked));
+        self.env.notify();
+        self.env.wait_until(&mut || asked.done.get().is_some() || self.health.check_reads().is_err());
+        match asked.done.get() {
+            Some(answer) => answer.clone(),
+            None => Err(Error::closed("the store")),
+        }
+    }
+
+    /// `Db::compact`.
+    pub fn compact_all(&self) -> Result<()> {
+        self.flush_all()?;
+        self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::All).map(|_| ()))
+    }
+
+    /// `Db::settle`.
+    pub fn settle(&self) -> Result<()> {
+        self.flush_all()?;
+        self.wait_until_nothing_is_due()?;
+        self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::L0).map(|_| ()))?;
+        self.wait_until_nothing_is_due()
+    }
+
+    fn for_each_keyspace(
+        &self,
+        act: &mut dyn FnMut(&Arc<KeyspaceCore>) -> Result<()>,
+    ) -> Result<()> {
+        let cores: Vec<_> = self.structure().keyspaces.values().cloned().collect();
+        cores.iter().try_for_each(|core| match act(core) {
+            Err(_) if core.check_not_dropped().is_err() => Ok(()),
+            other => other,
+        })
+    }
+
+    fn wait_until_nothing_is_due(&self) -> Result<()> {
+        self.structure().compaction_trouble.retry_once();
+        self.env.notify();
+        let mut outcome = Ok(());
+        self.env.wait_until(&mut || {
+            let structure = self.structure();
+            outcome = match structure.compaction_trouble.paused() {
+                Some(error) => Err(error.clone()),
+                None => self.health.check_reads(),
+            };
+            outcome.is_err()
+                || structure.keyspaces.values().all(|core| {
+                    self.compactions_pending(&structure, core) == 0
+                })
+        });
+        outcome
+    }
+}
+
+/// The tables of a plan, in the order of the view, with their levels.
+fn input_tables(view: &View, plan: &CompactionPlan) -> Vec<(usize, Arc<Table>)> {
+    let mut inputs = Vec::new();
+    for (level, ids) in &plan.inputs {
+        for table in view.levels[*level].iter().filter(|t| ids.contains(&t.summary().id)) {
+            inputs.push((*level, Arc::clone(table)));
+        }
+    }
+    inputs
+}
+
+/// One source per L0 table, one per deeper level.
+fn merge_source(inputs: &[(usize, Arc<Table>)]) -> Box<dyn Cursor> {
+    let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
+    let mut sorted: std::collections::BTreeMap<usize, Vec<Arc<Table>>> = Default::default();
+    for (level, table) in inputs {
+        if *level == 0 {
+            sources.push(Box::new(table.cursor()));
+        } else {
+            sorted.entry(*level).or_default().push(Arc::clone(table));
+        }
+    }
+    for tables in sorted.into_values() {
+        sources.push(Box::new(LevelCursor::new(tables.into())));
+    }
+    Box::new(MergeCursor::new(sources))
+}
+
+impl Job for CompactionJob {
+    fn step(&mut self) -> Step {
+        match self.advance() {
+            Ok(step) => step,
+            Err(error) => {
+                self.fail(error);
+                Step::Done
+            }
+        }
+    }
+}
+
+impl CompactionJob {
+    fn advance(&mut self) -> Result<Step> {
+        let store = Arc::clone(&self.store);
+        let Some(merge) = &mut self.merge else {
+            self.install(&[])?;
+            return Ok(Step::Done);
+        };
+        let files = &mut self.files;
+        let mut open = || {
+            let id = TableId(store.new_file_number());
+            files.push(id);
+            TableWriter::create(&*store.disk, store.store_id, id, store.table_settings())
+        };
+        match merge.step(store.settings.scale.step_bytes, &mut open)? {
+            MergeProgress::More => Ok(Step::More),
+            MergeProgress::Done => {
+                let outputs = merge.outputs().to_vec();
+                if !outputs.is_empty() {
+                    store.disk.sync_dir()?;
+                }
+                self.install(&outputs)?;
+                Ok(Step::Done)
+            }
+        }
+    }
+
+    /// Replaces the inputs by `outputs`, in one edit.
+    fn install(&mut self, outputs: &[TableSummary]) -> Result<()> {
+        let store = Arc::clone(&self.store);
+        let metas: Vec<Arc<TableMeta>> =
+            outputs.iter().map(|summary| Arc::new(table_meta(summary))).collect();
+        let opened: Result<Vec<_>> = metas.iter().map(|meta| store.open_table(meta)).collect();
+        let opened = opened?;
+        let report = self.report(outputs);
+        let (plan, keyspace) = (&self.plan, &self.keyspace);
+        let installed = store.install(
+            self.files.iter().map(|id| FileName::Table(*id)).collect(),
+            |structure| Ok((compaction_edit(structure, keyspace, plan, &metas, &report)?, ())),
+            |structure, ()| publish_compaction(structure, keyspace, plan, &opened),
+        );
+        self.outcome = match &installed {
+            Ok(()) => Outcome::Installed,
+            Err(error) if error.kind() == ErrorKind::Closed => Outcome::Unfinished,
+            Err(_) => Outcome::InDoubt,
+        };
+        installed?;
+        if let Some(asked) = &self.asked {
+            let _ = asked.done.set(Ok(report));
+        }
+        Ok(())
+    }
+
+    fn report(&self, outputs: &[TableSummary]) -> CompactionReport {
+        let counts = self.merge.as_ref().map(MergeJob::counts).unwrap_or_default();
+        CompactionReport {
+            tables_in: self.plan.inputs.iter().map(|(_, ids)| ids.len() as u64).sum(),
+            tables_out: outputs.len() as u64,
+            superseded: counts.superseded,
+            tombstones_dropped: counts.tombstones_dropped,
+            bytes_read: if self.merge.is_some() { self.bytes_read } else { 0 },
+            bytes_written: outputs.iter().map(|summary| summary.bytes).sum(),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        let dropped = self.keyspace.check_not_dropped().is_err();
+        if error.kind() == ErrorKind::NoSpace {
+            self.store.health.set(HealthState::NoSpace(error.clone()));
+        }
+        if let Some(asked) = &self.asked {
+            let _ = asked.done.set(Err(error.clone()));
+        } else if !dropped {
+            self.store.structure().compaction_trouble.failed(error);
+        }
+    }
+}
+
+impl Drop for CompactionJob {
+    fn drop(&mut self) {
+        self.merge = None;
+        if self.outcome == Outcome::Unfinished {
+            let files: Vec<_> = self.files.iter().map(|id| FileName::Table(*id)).collect();
+            self.store.remove_files(&files);
+        }
+        if let Some(asked) = &self.asked {
+            let _ = asked.done.set(Err(Error::closed("the store")));
+        }
+        let mut structure = self.store.structure();
+        structure.running.clear();
+        if self.outcome == Outcome::Installed {
+            structure.compaction_trouble.clear();
+        }
+        drop(structure);
+        self.store.env.notify();
+    }
+}
+
+fn compaction_edit(
+    structure: &Structure,
+    keyspace: &KeyspaceCore,
+    plan: &CompactionPlan,
+    outputs: &[Arc<TableMeta>],
+    report: &CompactionReport,
+) -> Result<Edit> {
+    keyspace.check_not_dropped()?;
+    let state = &structure.state.keyspaces[&keyspace.id];
+    let mut edit = KeyspaceEdit::default();
+    for (level, ids) in &plan.inputs {
+        for id in ids {
+            let meta = state.version.level(*level).iter().find(|meta| meta.id == *id);
+            crate::base::invariant!(B5, meta.is_some(), "table {id} has left L{level}");
+            edit.removed.push((*level as u8, *id));
+            if plan.kind == PlanKind::Move {
+                edit.added.extend(meta.map(|meta| (plan.target as u8, Arc::clone(meta))));
+            }
+        }
+    }
+    edit.added.extend(outputs.iter().map(|meta| (plan.target as u8, Arc::clone(meta))));
+    let mut counters = state.counters;
+    counters.compactions += 1;
+    counters.moves += u64::from(plan.kind == PlanKind::Move);
+    counters.compaction_bytes_read += report.bytes_read;
+    counters.compaction_bytes_written += report.bytes_written;
+    edit.counters = Some(counters);
+    Ok(Edit { keyspaces: vec![(keyspace.id, edit)], ..Edit::default() })
+}
+
+/// Rebuilds the view's levels from the version that is in force now.
+fn publish_compaction(
+    structure: &mut Structure,
+    keyspace: &Arc<KeyspaceCore>,
+    plan: &CompactionPlan,
+    outputs: &[Arc<Table>],
+) {
+    let view = keyspace.view();
+    let version = Arc::clone(&structure.state.keyspaces[&keyspace.id].version);
+    let reader = |id: TableId| {
+        let old = view.levels.iter().flat_map(|tables| tables.iter());
+        let found = old.chain(outputs).find(|table| table.summary().id == id);
+        Arc::clone(found.expect("every table of a version has an open reader"))
+    };
+    let levels = std::array::from_fn(|n| version.level(n).iter().map(|m| reader(m.id)).collect());
+    let next = View { active: Arc::clone(&view.active), frozen: view.frozen.clone(), levels };
+    keyspace.publish(next, structure);
+    if plan.kind == PlanKind::Rewrite {
+        let inputs = plan.inputs.iter().flat_map(|(_, ids)| ids);
+        structure.obsolete.extend(inputs.map(|id| FileName::Table(*id)));
+    }
+}

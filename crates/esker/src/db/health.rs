@@ -1,0 +1,135 @@
+//! The store's state of health: what still works, and what ends the trouble.
+//!
+//! ```text
+//! Healthy <-> NoSpace         writes are refused until there is space again; reads go on
+//! Healthy  -> WriteFenced     a log write or sync is in doubt: reads go on, writes until reopen
+//! any      -> Poisoned        a bug was met: nothing is believed any more
+//! any      -> Closed
+//! ```
+//!
+//! A state never improves silently but for NoSpace, which the next write resolves once the file
+//! system has room.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::base::error::{Error, ErrorKind, Result};
+
+/// What state a store is in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HealthState {
+    /// Everything works.
+    Healthy,
+    /// The disk is full: writes are refused, reads go on; ends by itself.
+    NoSpace(Error),
+    /// A write of the log or the manifest failed: writes are refused, reads go on; ends by
+    /// reopening.
+    WriteFenced(Error),
+    /// The engine met a bug: everything is refused; ends by reopening.
+    Poisoned(Error),
+    /// Closed.
+    Closed,
+}
+
+/// Holds the state. Reading "is it healthy" costs one load.
+pub(crate) struct Health {
+    /// 0 while the store is healthy.
+    trouble: AtomicU8,
+    state: Mutex<HealthState>,
+}
+
+impl Health {
+    pub fn new() -> Self {
+        Self { trouble: AtomicU8::new(0), state: Mutex::new(HealthState::Healthy) }
+    }
+
+    pub fn state(&self) -> HealthState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Moves to `next`, unless the present state is a worse one.
+    pub fn set(&self, next: HealthState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if severity(&next) >= severity(&state) {
+            self.trouble.store(severity(&next), Ordering::Release);
+            *state = next;
+        }
+    }
+
+    /// Leaves `NoSpace`; any other trouble stays.
+    pub fn space_is_back(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, HealthState::NoSpace(_)) {
+            *state = HealthState::Healthy;
+            self.trouble.store(0, Ordering::Release);
+        }
+    }
+
+    pub fn is_healthy(&self) -> bool {
+        self.trouble.load(Ordering::Acquire) == 0
+    }
+
+    /// `Ok` if reads are answered.
+    pub fn check_reads(&self) -> Result<()> {
+        if self.trouble.load(Ordering::Acquire) < READS_REFUSED_FROM {
+            return Ok(());
+        }
+        match self.state() {
+            HealthState::Poisoned(error) => Err(error),
+            _ => Err(Error::closed("the store")),
+        }
+    }
+
+    /// `Ok` if writes are taken; `NoSpace` is for the caller to resolve first.
+    pub fn check_writes(&self) -> Result<()> {
+        if self.is_healthy() {
+            return Ok(());
+        }
+        match self.state() {
+            HealthState::Healthy => Ok(()),
+            HealthState::NoSpace(error) => Err(error.with_kind(ErrorKind::NoSpace)),
+            HealthState::WriteFenced(error) => Err(error
+                .with_kind(ErrorKind::ReadOnly)
+                .context("writes are refused since an earlier one failed; reopen the store")),
+            HealthState::Poisoned(error) => Err(error),
+            HealthState::Closed => Err(Error::closed("the store")),
+        }
+    }
+}
+
+/// From this severity on reads are refused too.
+const READS_REFUSED_FROM: u8 = 3;
+
+fn severity(state: &HealthState) -> u8 {
+    match state {
+        HealthState::Healthy => 0,
+        HealthState::NoSpace(_) => 1,
+        HealthState::WriteFenced(_) => 2,
+        HealthState::Poisoned(_) => 3,
+        HealthState::Closed => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_disk_gets_better_by_itself() {
+        let health = Health::new();
+        let error = Error::new(ErrorKind::NoSpace, "full");
+        health.set(HealthState::NoSpace(error.clone()));
+        assert_eq!(health.check_writes().unwrap_err().kind(), ErrorKind::NoSpace);
+        assert!(health.check_reads().is_ok());
+        health.space_is_back();
+        assert!(health.check_writes().is_ok());
+        health.set(HealthState::WriteFenced(error.clone()));
+        health.set(HealthState::NoSpace(error));
+        health.space_is_back();
+        assert_eq!(health.check_writes().unwrap_err().kind(), ErrorKind::ReadOnly);
+        assert!(health.check_reads().is_ok());
+        health.set(HealthState::Closed);
+        assert_eq!(health.check_reads().unwrap_err().kind(), ErrorKind::Closed);
+    }
+}

@@ -1,0 +1,179 @@
+//! Installing an edit: manifest first, then views, then deletions.
+//!
+//! ```text
+//! take the manifest -> build the edit from the present state -> append and sync it
+//!   -> apply it, publish the views -> mark -> remove what no durable edit names any more
+//! ```
+//!
+//! The edit is built after the manifest was taken, so what it was built from is still true when it
+//! becomes durable (P15, P18: one writer of the set of tables).
+//!
+//! When the append fails nobody knows whether the edit is durable: the files that it names may be
+//! neither used nor removed. The next edit then goes into a whole new manifest, written from the
+//! state without the failed edit, and once that one is in force they are garbage.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::limits::LEVELS;
+use crate::base::names::FileName;
+use crate::db::store::{ManifestSlot, Store, Structure};
+use crate::version::{Edit, Manifest, StoreState};
+
+/// A manifest that has grown by this much since its snapshot is replaced by a new one.
+const MANIFEST_GROWTH_BYTES_MAX: u64 = 1 << 20;
+
+impl Store {
+    /// Makes a change durable and visible, or neither.
+    ///
+    /// `build` makes the edit, under the structure's lock and with the manifest taken; `publish`
+    /// makes it visible, under the same lock, once it is durable. What `build` found out besides
+    /// goes to `publish`. `new_files` are the files that the edit makes part of the store.
+    ///
+    /// # Errors
+    /// What `build` answered; `Io` or `NoSpace` of the manifest: then the change is not visible,
+    /// and after a crash it may have happened or not.
+    pub fn install<T, R>(
+        &self,
+        new_files: Vec<FileName>,
+        build: impl FnOnce(&Structure) -> Result<(Edit, T)>,
+        publish: impl FnOnce(&mut Structure, T) -> R,
+    ) -> Result<R> {
+        let manifest = self.take_manifest()?;
+        let built = {
+            let structure = self.structure();
+            build(&structure).map(|(mut edit, found)| {
+                edit.next_file = self.next_file.load(Ordering::Relaxed);
+                edit.horizon = Some(self.syncer.synced());
+                let next = structure.state.apply(&edit);
+                (edit, found, next)
+            })
+        };
+        let (edit, found, next) = match built {
+            Ok(built) => built,
+            Err(error) => {
+                self.give_back_manifest(manifest);
+                return Err(error);
+            }
+        };
+        match self.write_edit(manifest, &edit) {
+            Ok(manifest) => Ok(self.publish_edit(manifest, next, |s| publish(s, found))),
+            Err(error) => {
+                let mut structure = self.structure();
+                structure.doubtful.extend(new_files);
+                structure.manifest = ManifestSlot::Lost;
+                drop(structure);
+                self.env.notify();
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the manifest; `None` if it must be written anew.
+    fn take_manifest(&self) -> Result<Option<Manifest>> {
+        let mut taken = None;
+        self.env.wait_until(&mut || {
+            if taken.is_some() {
+                return true;
+            }
+            let mut structure = self.structure();
+            taken = match std::mem::replace(&mut structure.manifest, ManifestSlot::Taken) {
+                ManifestSlot::Free(manifest) => Some(Some(manifest)),
+                ManifestSlot::Lost => Some(None),
+                ManifestSlot::Taken => None,
+            };
+            taken.is_some()
+        });
+        taken.ok_or_else(|| Error::closed("the store"))
+    }
+
+    fn give_back_manifest(&self, manifest: Option<Manifest>) {
+        self.structure().manifest = match manifest {
+            Some(manifest) => ManifestSlot::Free(manifest),
+            None => ManifestSlot::Lost,
+        };
+        self.env.notify();
+    }
+
+    /// Appends the edit, in a new manifest if the old one is lost or long.
+    fn write_edit(&self, manifest: Option<Manifest>, edit: &Edit) -> Result<Manifest> {
+        let mut manifest = match manifest {
+            Some(manifest) if manifest.bytes() < self.manifest_bytes_max() => manifest,
+            old => self.renew_manifest(old.map(|m| m.number()))?,
+        };
+        match manifest.append(edit) {
+            Ok(()) => Ok(manifest),
+            Err(error) if error.kind() == ErrorKind::NoSpace && self.release_reserve() => {
+                let mut manifest = self.renew_manifest(Some(manifest.number()))?;
+                manifest.append(edit)?;
+                Ok(manifest)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn manifest_bytes_max(&self) -> u64 {
+        let structure = self.structure();
+        let tables: usize = structure
+            .state
+            .keyspaces
+            .values()
+            .map(|keyspace| (0..LEVELS).map(|n| keyspace.version.level(n).len()).sum::<usize>())
+            .sum();
+        MANIFEST_GROWTH_BYTES_MAX + 256 * tables as u64
+    }
+
+    /// Writes the present state into a new manifest and puts it in force; what the old one had in
+    /// doubt is garbage from then on.
+    fn renew_manifest(&self, old: Option<u64>) -> Result<Manifest> {
+        let number = self.new_file_number();
+        let state = {
+            let mut structure = self.structure();
+            structure.state.next_file =
+                self.next_file.load(Ordering::Relaxed);
+            structure.state.clone()
+        };
+        let manifest = Manifest::create(&self.disk, number, &state)?;
+        let mut structure = self.structure();
+        let doubtful = std::mem::take(&mut structure.doubtful);
+        structure.obsolete.extend(doubtful);
+        structure.obsolete.extend(old.map(FileName::Manifest));
+        Ok(manifest)
+    }
+
+    /// After the edit is durable: publish, mark, remove.
+    fn publish_edit<R>(
+        &self,
+        mut manifest: Manifest,
+        next: StoreState,
+        publish: impl FnOnce(&mut Structure) -> R,
+    ) -> R {
+        let mut structure = self.structure();
+        structure.state = next;
+        let published = publish(&mut structure);
+        let obsolete = std::mem::take(&mut structure.obsolete);
+        drop(structure);
+        let marked = manifest.mark();
+        if marked.is_ok() {
+            self.remove_files(&obsolete);
+        }
+        let mut structure = self.structure();
+        structure.manifest = match marked {
+            Ok(()) => ManifestSlot::Free(manifest),
+            Err(_) => {
+                structure.obsolete.extend(obsolete);
+                structure.obsolete.push(FileName::Manifest(manifest.number()));
+                ManifestSlot::Lost
+            }
+        };
+        drop(structure);
+        self.env.notify();
+        published
+    }
+
+    /// Gives up the space that was set aside for a full disk; `false` if there is none.
+    fn release_reserve(&self) -> bool {
+        let held = std::mem::take(&mut self.structure().reserve_held);
+        held && self.disk.remove(FileName::Reserve).is_ok()
+    }
+}

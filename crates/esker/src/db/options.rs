@@ -1,0 +1,268 @@
+//! `Options`: few, each with a reason; everything else is a constant.
+//!
+//! Values are plain data and are checked together, before anything is created or written.
+
+use std::path::Path;
+
+use crate::base::error::{Error, Result};
+use crate::db::Db;
+
+/// How durable a write is when it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// Handed to the operating system: survives the death of the process (`kill -9`), not a power
+    /// cut. What a power cut leaves is still a prefix of all commits, in whole batches.
+    #[default]
+    Os,
+    /// On stable storage: survives a power cut. Writers that wait at the same time share one sync.
+    Sync,
+}
+
+/// How a store is opened. The defaults work; each setting says when to change it.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let db = esker::Options::new().memory_budget(256 << 20).open(dir.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    memory_budget: Option<u64>,
+    memtable_bytes: Option<u64>,
+    durability: Durability,
+    scale: Scale,
+}
+
+/// Sizes that follow from the memtable's in production and that tests shrink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
+    /// A block of a table, before the last entry that makes it full.
+    pub block_bytes: usize,
+    /// `max_bytes` of L0 for a new store; `None`: ten memtables.
+    pub level_base_bytes: Option<u64>,
+    /// How much a background job does in one step.
+    pub step_bytes: usize,
+    /// The first chunk of a memtable's arena; `None`: the memtable's own choice.
+    pub chunk_bytes: Option<usize>,
+    /// Whether space is set aside for a full disk.
+    pub reserve: Reserve,
+}
+
+/// Whether a reserve file is kept and a low-space limit is heeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// As in production.
+    Kept,
+    /// Not at all: tests of tiny disks.
+    None,
+}
+
+/// Least and most bytes of a memtable.
+const MEMTABLE_BYTES_MIN: u64 = 1 << 10;
+const MEMTABLE_BYTES_MAX: u64 = 1 << 32;
+const MEMORY_BUDGET_MIN: u64 = 1 << 20;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults: a quarter of the memory that the process may use, `Durability::Os`.
+    pub fn new() -> Self {
+        Self {
+            memory_budget: None,
+            memtable_bytes: None,
+            durability: Durability::Os,
+            scale: Scale {
+                block_bytes: 8 << 10,
+                level_base_bytes: None,
+                step_bytes: 1 << 20,
+                chunk_bytes: None,
+                reserve: Reserve::Kept,
+            },
+        }
+    }
+
+    /// Most bytes of memory for memtables, cached blocks, indexes and filters together, at least
+    /// 1 MiB. Default: a quarter of the memory that the process may use. More memory means fewer
+    /// reads from the disk.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Bytes of writes that are gathered in memory before they become a table: 1 KiB to 4 GiB, at
+    /// most half the memory budget. Default: 64 MiB or an eighth of the budget, what is less. It
+    /// caps the active memtables of all keyspaces together. Larger ones make fewer, larger tables
+    /// and a longer log to read at open. When a store is created it also fixes `max_bytes` of its
+    /// levels, 10 memtables for L0 and ten times more for each deeper one.
+    #[must_use]
+    pub fn memtable_bytes(mut self, bytes: u64) -> Self {
+        self.memtable_bytes = Some(bytes);
+        self
+    }
+
+    /// The durability of writes that do not name one. Default: [`Durability::Os`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Opens the store in the directory `path`, or creates it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for options that contradict each other, before anything is created;
+    /// `Locked` if the store is open already; `Corruption` and `Unsupported` for what is found;
+    /// `Io` and `NoSpace` from the operating system.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Db> {
+        Db::open_with(path.as_ref(), self, IfMissing::Create)
+    }
+
+    /// Opens the store in the directory `path`, which must hold one: nothing is created otherwise.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `InvalidArgument` if there is no store.
+    pub fn open_existing(&self, path: impl AsRef<Path>) -> Result<Db> {
+        Db::open_with(path.as_ref(), self, IfMissing::Refuse)
+    }
+
+    /// Everything scaled down to bytes and KiB, so that a short history fills every level.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn tiny() -> Self {
+        Self {
+            memory_budget: Some(1 << 20),
+            memtable_bytes: Some(2 << 10),
+            durability: Durability::Os,
+            scale: Scale {
+                block_bytes: 256,
+                level_base_bytes: Some(16),
+                step_bytes: 512,
+                chunk_bytes: Some(1 << 10),
+                reserve: Reserve::None,
+            },
+        }
+    }
+
+    /// The values to run with, or why they cannot be.
+    pub(crate) fn settle(&self, memory_bytes: u64) -> Result<Settings> {
+        let budget = self.memory_budget.unwrap_or((memory_bytes / 4).max(MEMORY_BUDGET_MIN));
+        if budget < MEMORY_BUDGET_MIN {
+            return Err(Error::invalid(format!(
+                "memory_budget of {budget} bytes: at least {MEMORY_BUDGET_MIN} are needed"
+            )));
+        }
+        let memtable_bytes = self.memtable_bytes.unwrap_or((64 << 20).min(budget / 8));
+        check_memtable_bytes(memtable_bytes)?;
+        if memtable_bytes > budget / 2 {
+            return Err(Error::invalid(format!(
+                "memtable_bytes of {memtable_bytes} is more than half of the memory_budget of \
+                 {budget} bytes: raise the budget or lower it"
+            )));
+        }
+        Ok(Settings {
+            memtable_bytes,
+            cache_bytes: usize::try_from(budget - 2 * memtable_bytes.min(budget / 4))
+                .unwrap_or(usize::MAX),
+            level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
+            durability: self.durability,
+            scale: self.scale.clone(),
+        })
+    }
+}
+
+/// `Ok` if a memtable may have this size.
+pub(crate) fn check_memtable_bytes(bytes: u64) -> Result<()> {
+    if (MEMTABLE_BYTES_MIN..=MEMTABLE_BYTES_MAX).contains(&bytes) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "memtable_bytes of {bytes}: {MEMTABLE_BYTES_MIN} to {MEMTABLE_BYTES_MAX} are allowed"
+    )))
+}
+
+/// What to do in a directory without a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfMissing {
+    /// Make one.
+    Create,
+    /// Answer `InvalidArgument`.
+    Refuse,
+}
+
+/// Checked options.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub memtable_bytes: u64,
+    pub cache_bytes: usize,
+    pub level_base_bytes: u64,
+    pub durability: Durability,
+    pub scale: Scale,
+}
+
+/// How one write is done.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let db = esker::Db::open(dir.path())?;
+/// let mut batch = esker::WriteBatch::new();
+/// batch.put("k", "v");
+/// db.write_with(batch, esker::WriteOptions::sync())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WriteOptions {
+    pub(crate) durability: Option<Durability>,
+}
+
+impl WriteOptions {
+    /// With the store's durability.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this durability.
+    #[must_use]
+    pub fn durability(durability: Durability) -> Self {
+        Self { durability: Some(durability) }
+    }
+
+    /// On stable storage before it is acknowledged.
+    #[must_use]
+    pub fn sync() -> Self {
+        Self::durability(Durability::Sync)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::ErrorKind;
+
+    #[test]
+    fn defaults_follow_from_the_memory_at_hand() {
+        let settings = Options::new().settle(24 << 30).unwrap();
+        assert_eq!(settings.memtable_bytes, 64 << 20);
+        assert_eq!(settings.level_base_bytes, 640 << 20);
+        let small = Options::new().settle(512 << 20).unwrap();
+        assert_eq!(small.memtable_bytes, 16 << 20);
+        let node = Options::new().memtable_bytes(4 << 20).settle(24 << 30).unwrap();
+        assert_eq!(node.level_base_bytes, 41_943_040);
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for options in [
+            Options::new().memory_budget(1),
+            Options::new().memtable_bytes(1023),
+            Options::new().memtable_bytes(u64::MAX),
+            Options::new().memory_budget(1 << 20).memtable_bytes(1 << 20),
+        ] {
+            let error = options.settle(1 << 30).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{options:?}");
+        }
+    }
+}

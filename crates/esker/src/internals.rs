@@ -1,0 +1,218 @@
+//! The back door, with a sign on it: what the node, the command line, the simulation and the
+//! benchmarks need beyond the public face.
+//!
+//! Unstable: anything here may change in any release. It exists only with the feature `internals`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::error::{Error, Result};
+use crate::base::key::TableId;
+use crate::base::names::FileName;
+use crate::base::range::KeyBounds;
+use crate::base::value::Value;
+use crate::db::compact::Manual;
+use crate::db::keyspace::Keyspace;
+use crate::db::options::{IfMissing, check_memtable_bytes};
+use crate::read::view::Sources;
+use crate::sstable::{Filters, Lookup};
+use crate::{Db, Iter, Options};
+
+pub use crate::base::planted::Bug;
+#[cfg(feature = "planted")]
+pub use crate::base::planted::plant;
+pub use crate::base::range::Bounds;
+pub use crate::db::compact::CompactionReport;
+pub use crate::env::pump::PumpEnv;
+pub use crate::env::threads::ThreadEnv;
+pub use crate::env::{Env, Job, JobSource, Lane, Step, Workers};
+pub use crate::read::view::Place;
+pub use crate::vfs::os::OsDisk;
+pub use crate::vfs::sim::{CrashPolicy, SimDisk};
+pub use crate::vfs::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space, SyncFile, faults};
+
+/// Names of files, for tests that damage one.
+pub mod names {
+    pub use crate::base::key::{SegmentNo, TableId};
+    pub use crate::base::names::FileName;
+}
+
+/// The memory that a simulated store believes to have.
+const SIMULATED_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Opens or creates the store on any disk, with any environment.
+///
+/// # Errors
+/// As [`Options::open`].
+pub fn open(disk: Arc<dyn Disk>, env: Arc<dyn Env>, options: &Options) -> Result<Db> {
+    Db::open_on(disk, env, options.settle(SIMULATED_MEMORY_BYTES)?, IfMissing::Create)
+}
+
+/// A table that an explicit flush made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlushedTable {
+    /// Its file's name.
+    pub file: String,
+    /// How many entries it has.
+    pub entries: u64,
+    /// The size of its filter.
+    pub filter_bits: u64,
+    /// The size of the file.
+    pub bytes: u64,
+}
+
+/// Flushes one keyspace; `None` if its active memtable held nothing. The last eight tables that
+/// this made stay readable by [`table_lookup`].
+///
+/// # Errors
+/// As [`Db::flush`].
+pub fn flush(keyspace: &Keyspace) -> Result<Option<FlushedTable>> {
+    keyspace.check()?;
+    let store = keyspace.store();
+    let Some(meta) = store.flush_keyspace(keyspace.core().id)? else { return Ok(None) };
+    store.name_table(meta.id);
+    Ok(Some(FlushedTable {
+        file: FileName::Table(meta.id).to_string(),
+        entries: meta.entries,
+        filter_bits: meta.filter_bits,
+        bytes: meta.bytes,
+    }))
+}
+
+/// The value of `key` if a memtable, active or frozen, holds one.
+///
+/// # Errors
+/// `Closed`.
+pub fn memtable_get(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
+    keyspace.check()?;
+    let view = keyspace.core().view();
+    let found = view.get_in_memtables(key, keyspace.store().visible_seq());
+    Ok(found.filter(|(tag, _)| !tag.is_delete()).map(|(_, value)| Value::copy_from(value)))
+}
+
+/// The entries of a range, from the memtables alone.
+pub fn memtable_range(keyspace: &Keyspace, range: impl KeyBounds) -> Iter {
+    keyspace.scan_sources(range.to_bounds(), None, Sources::Memtables)
+}
+
+/// Bytes of the active memtable.
+pub fn memtable_bytes(keyspace: &Keyspace) -> u64 {
+    keyspace.core().view().active.bytes() as u64
+}
+
+/// Changes the flush threshold until the store is closed. `max_bytes` of the levels stays.
+///
+/// # Errors
+/// `InvalidArgument` for a size outside 1 KiB to 4 GiB.
+pub fn set_memtable_bytes(db: &Db, bytes: u64) -> Result<()> {
+    check_memtable_bytes(bytes)?;
+    db.store().memtable_bytes.store(bytes, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Where a key's newest entry lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located {
+    /// Its value; `None` for a tombstone and for no entry.
+    pub value: Option<Value>,
+    /// Where the entry lies, if it is a value.
+    pub found_at: Option<Place>,
+    /// How deep the newest entry lies, tombstone or value: 0 in a memtable, 1 in L0, 2 in L1 and
+    /// so on; without any entry the depth of the deepest level that holds a table, 0 if none does.
+    pub levels_checked: usize,
+}
+
+/// Looks a key up and says where its newest entry lies.
+///
+/// # Errors
+/// As [`Keyspace::get`].
+pub fn locate(keyspace: &Keyspace, key: &[u8]) -> Result<Located> {
+    keyspace.check()?;
+    let view = keyspace.core().view();
+    let seq = keyspace.store().visible_seq();
+    let found = view.get(key, seq, &mut Lookup::default())?;
+    let Some(entry) = found else {
+        let levels_checked = view.deepest_level().map_or(0, |level| level + 1);
+        return Ok(Located { value: None, found_at: None, levels_checked });
+    };
+    let levels_checked = match entry.place {
+        Place::Memtable => 0,
+        Place::Level(level) => level + 1,
+    };
+    let place = entry.place;
+    let value = entry.into_value();
+    let found_at = value.is_some().then_some(place);
+    Ok(Located { value, found_at, levels_checked })
+}
+
+/// What one table said about a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableLookup {
+    /// The value; `None` for a tombstone and for no entry.
+    pub found: Option<Value>,
+    /// Whether the filter ended the search.
+    pub filter_said_no: bool,
+    /// Data blocks that were consulted, cached or not.
+    pub disk_reads: u32,
+}
+
+/// Looks into the one table called `file`; `None` if no live table is called so.
+///
+/// # Errors
+/// `Corruption` or `Io` of that table.
+pub fn table_lookup(db: &Db, file: &str, key: &[u8]) -> Result<Option<TableLookup>> {
+    Keyspace::check(db)?;
+    let Some(FileName::Table(id)) = FileName::parse(file) else { return Ok(None) };
+    let Some(table) = find_table(db, id) else { return Ok(None) };
+    let mut how = Lookup::default();
+    let hash = crate::base::hash::key_hash(key);
+    let seq = crate::base::key::SeqNo::MAX;
+    let found = table.get(key, hash, seq, &mut how)?;
+    Ok(Some(TableLookup {
+        found: found.filter(|(tag, _)| !tag.is_delete()).map(|(_, value)| value),
+        filter_said_no: how.filter_negatives > 0,
+        disk_reads: how.blocks_read,
+    }))
+}
+
+fn find_table(db: &Db, id: TableId) -> Option<Arc<crate::sstable::Table>> {
+    let named = db.store().structure().named_tables.iter().find(|t| t.summary().id == id).cloned();
+    named.or_else(|| {
+        let view = db.core().view();
+        view.levels.iter().flat_map(|tables| tables.iter()).find(|t| t.summary().id == id).cloned()
+    })
+}
+
+/// Merges all of a level with what it overlaps in the next one, after the running compaction of
+/// the store has ended. It rewrites, always.
+///
+/// # Errors
+/// `InvalidArgument` for a level that has no next one; otherwise as [`Db::compact`].
+pub fn compact_level(keyspace: &Keyspace, source: usize) -> Result<CompactionReport> {
+    if source + 1 >= crate::base::limits::LEVELS {
+        return Err(Error::invalid(format!("level {source} has no next level")));
+    }
+    keyspace.store().compact_manually(keyspace.core(), Manual::Level(source))
+}
+
+/// A get that asks every table, whatever its filter says: what filters are worth is the
+/// difference.
+///
+/// # Errors
+/// As [`Keyspace::get`].
+pub fn get_ignoring_filters(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
+    keyspace.check()?;
+    let view = keyspace.core().view();
+    let mut how = Lookup { filters: Filters::Ignore, ..Lookup::default() };
+    let found = view.get(key, keyspace.store().visible_seq(), &mut how)?;
+    Ok(found.and_then(|entry| entry.into_value()))
+}
+
+/// A readable print of any file of a store.
+///
+/// # Errors
+/// `InvalidArgument` for a file that no store has; `Corruption` where it cannot be read further.
+pub fn dump(path: &Path) -> Result<String> {
+    crate::db::dump::dump(path)
+}

@@ -1,0 +1,137 @@
+//! `LevelCursor`: one cursor over a level, table after table.
+//!
+//! L1 and deeper hold tables with disjoint ranges in order, so a level is one long sorted run and
+//! at most one of its tables is open in the cursor at a time. A level is one source of a merge,
+//! however many tables it has.
+
+use std::sync::Arc;
+
+use crate::base::cursor::Cursor;
+use crate::base::error::{Error, Result};
+use crate::base::key::{SeqNo, Tag};
+use crate::sstable::{Table, TableCursor};
+
+/// Walks the entries of disjoint tables in order.
+pub struct LevelCursor {
+    tables: Arc<[Arc<Table>]>,
+    /// Which table `inside` walks; meaningless while it is `None`.
+    at: usize,
+    inside: Option<TableCursor>,
+    failed: Option<Error>,
+}
+
+impl LevelCursor {
+    /// A cursor over `tables`, which are disjoint and in order.
+    pub fn new(tables: Arc<[Arc<Table>]>) -> Self {
+        Self { tables, at: 0, inside: None, failed: None }
+    }
+
+    fn guard(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn keep<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.failed = Some(error.clone());
+            self.inside = None;
+        }
+        result
+    }
+
+    /// Enters table `at` by `seek`; out of range means there is none.
+    fn enter(
+        &mut self,
+        at: Option<usize>,
+        seek: impl FnOnce(&mut TableCursor) -> Result<()>,
+    ) -> Result<()> {
+        self.inside = None;
+        let Some(at) = at.filter(|at| *at < self.tables.len()) else { return Ok(()) };
+        let mut cursor = self.tables[at].cursor();
+        seek(&mut cursor)?;
+        self.at = at;
+        self.inside = Some(cursor);
+        Ok(())
+    }
+
+    /// Goes on to the next table while the present one is at its end.
+    fn skip_forward(&mut self) -> Result<()> {
+        while self.inside.as_ref().is_some_and(|inside| !inside.valid()) {
+            self.enter(self.at.checked_add(1), TableCursor::seek_first)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to the table before while the present one is at its beginning.
+    fn skip_back(&mut self) -> Result<()> {
+        while self.inside.as_ref().is_some_and(|inside| !inside.valid()) {
+            self.enter(self.at.checked_sub(1), TableCursor::seek_last)?;
+        }
+        Ok(())
+    }
+
+    fn inside(&self) -> &TableCursor {
+        self.inside.as_ref().expect("the cursor is valid")
+    }
+}
+
+impl Cursor for LevelCursor {
+    fn valid(&self) -> bool {
+        self.inside.as_ref().is_some_and(Cursor::valid)
+    }
+
+    fn seek_first(&mut self) -> Result<()> {
+        self.guard()?;
+        let moved = self.enter(Some(0), TableCursor::seek_first).and_then(|()| self.skip_forward());
+        self.keep(moved)
+    }
+
+    fn seek_last(&mut self) -> Result<()> {
+        self.guard()?;
+        let last = self.tables.len().checked_sub(1);
+        let moved = self.enter(last, TableCursor::seek_last).and_then(|()| self.skip_back());
+        self.keep(moved)
+    }
+
+    fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        self.guard()?;
+        let at = self.tables.partition_point(|table| table.summary().range.hi() < key);
+        let moved =
+            self.enter(Some(at), |cursor| cursor.seek(key, seq)).and_then(|()| self.skip_forward());
+        self.keep(moved)
+    }
+
+    fn seek_before(&mut self, key: &[u8]) -> Result<()> {
+        self.guard()?;
+        let after = self.tables.partition_point(|table| table.summary().range.lo() < key);
+        let moved = self
+            .enter(after.checked_sub(1), |cursor| cursor.seek_before(key))
+            .and_then(|()| self.skip_back());
+        self.keep(moved)
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.guard()?;
+        let Some(inside) = &mut self.inside else { return Ok(()) };
+        let moved = inside.next().and_then(|()| self.skip_forward());
+        self.keep(moved)
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        self.guard()?;
+        let Some(inside) = &mut self.inside else { return Ok(()) };
+        let moved = inside.prev().and_then(|()| self.skip_back());
+        self.keep(moved)
+    }
+
+    fn key(&self) -> &[u8] {
+        self.inside().key()
+    }
+
+    fn tag(&self) -> Tag {
+        self.inside().tag()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.inside().value()
+    }
+}

@@ -1,0 +1,100 @@
+//! `View`: what a read of one keyspace works on.
+//!
+//! A view is immutable: the memtables, the version, and an open reader for each of its tables,
+//! side by side. A read loads the keyspace's current view once and sees nothing else. Iterators
+//! hold theirs for as long as they live, so no flush or merge can pull anything from under them:
+//! removed files stay readable through their open readers.
+//!
+//! Only `db` publishes views. A read loads the view **first** and the visible sequence number
+//! **second**: in the other order a merge that finished in between could have dropped the version
+//! that the older number needs.
+
+use std::sync::Arc;
+
+use crate::base::cursor::Cursor;
+use crate::base::limits::LEVELS;
+use crate::base::range::Bounds;
+use crate::memtable::Memtable;
+use crate::read::level::LevelCursor;
+use crate::read::merge::MergeCursor;
+use crate::sstable::Table;
+
+/// One immutable picture of a keyspace: everything that a read may have to look at.
+#[derive(Clone)]
+pub struct View {
+    /// Takes the writes.
+    pub active: Arc<Memtable>,
+    /// Wait for their flush, newest first.
+    pub frozen: Vec<Arc<Memtable>>,
+    /// The tables: L0 newest first, deeper levels by range.
+    pub levels: [Arc<[Arc<Table>]>; LEVELS],
+}
+
+/// Which sources a cursor covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// Memtables and tables.
+    All,
+    /// The memtables alone.
+    Memtables,
+}
+
+impl View {
+    /// A view of nothing but `active`.
+    pub fn new(active: Arc<Memtable>) -> Self {
+        Self { active, frozen: Vec::new(), levels: std::array::from_fn(|_| Arc::new([]) as _) }
+    }
+
+    /// The memtables, newest first.
+    pub fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        std::iter::once(&self.active).chain(&self.frozen)
+    }
+
+    /// How many sorted runs a get may have to look into: memtables that hold something, L0
+    /// tables, deeper levels that hold something.
+    pub fn runs(&self) -> u64 {
+        let memtables = self.memtables().filter(|memtable| !memtable.is_empty()).count();
+        let deeper = self.levels[1..].iter().filter(|tables| !tables.is_empty()).count();
+        (memtables + self.levels[0].len() + deeper) as u64
+    }
+
+    /// The deepest level that holds a table.
+    pub fn deepest_level(&self) -> Option<usize> {
+        self.levels.iter().rposition(|tables| !tables.is_empty())
+    }
+
+    /// All entries that may lie within `bounds`, of all versions, in order.
+    pub fn cursor(&self, bounds: &Bounds, sources: Sources) -> MergeCursor {
+        let mut cursors: Vec<Box<dyn Cursor>> = Vec::new();
+        for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
+            cursors.push(Box::new(memtable.cursor()));
+        }
+        if sources == Sources::All {
+            for table in self.levels[0].iter().filter(|t| bounds.overlaps(&t.summary().range)) {
+                cursors.push(Box::new(table.cursor()));
+            }
+            for tables in &self.levels[1..] {
+                if tables.iter().any(|table| bounds.overlaps(&table.summary().range)) {
+                    cursors.push(Box::new(LevelCursor::new(Arc::clone(tables))));
+                }
+            }
+        }
+        MergeCursor::new(cursors)
+    }
+
+    /// The table of a sorted level (L1 or deeper) that may hold `key`.
+    pub fn table_for(&self, level: usize, key: &[u8]) -> Option<&Arc<Table>> {
+        let tables = &self.levels[level];
+        let at = tables.partition_point(|table| table.summary().range.hi() < key);
+        tables.get(at).filter(|table| table.summary().range.contains(key))
+    }
+}
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the active memtable or in one that waits for its flush.
+    Memtable,
+    /// In a table of this level.
+    Level(usize),
+}

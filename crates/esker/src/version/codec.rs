@@ -1,0 +1,326 @@
+#![doc = include_str!("FORMAT.md")]
+
+use std::sync::Arc;
+
+use crate::base::codec::{Reader, put_bytes, put_varint};
+use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, TableId};
+use crate::base::limits::{self, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, LEVELS};
+use crate::base::range::KeyRange;
+use crate::version::fields::{BadField, Decoded, once, put_field, read_fields};
+use crate::version::{Edit, FixedOptions, KeyspaceCounters, KeyspaceEdit, SweepEdit, TableMeta};
+use crate::wal::{LogPosition, LogState, SealedSegment};
+
+/// Tags of a record's fields.
+mod tag {
+    pub const FIXED: u64 = 2;
+    pub const NEXT_FILE: u64 = 4;
+    pub const NEXT_KEYSPACE: u64 = 6;
+    pub const LAST_SEQ: u64 = 8;
+    pub const LOG: u64 = 10;
+    pub const HORIZON: u64 = 12;
+    pub const DROPPED: u64 = 14;
+    pub const CREATED: u64 = 16;
+    pub const KEYSPACE: u64 = 18;
+}
+
+/// Tags of the fields of the options that were fixed at creation.
+mod fixed_tag {
+    pub const LEVEL_BASE_BYTES: u64 = 2;
+}
+
+/// Tags of the fields of a keyspace's edit.
+mod keyspace_tag {
+    pub const REMOVED: u64 = 2;
+    pub const ADDED: u64 = 4;
+    pub const FLUSHED_SEQ: u64 = 6;
+    pub const SWEEP_BEGIN: u64 = 8;
+    pub const SWEEP_STEP: u64 = 10;
+    pub const SWEEP_END: u64 = 12;
+    pub const COUNTERS: u64 = 1;
+}
+
+/// The payload of an edit's record, or, with `fixed`, of a snapshot's.
+pub fn encode(fixed: Option<FixedOptions>, edit: &Edit) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(fixed) = fixed {
+        put_field(&mut out, tag::FIXED, |out| {
+            put_number(out, fixed_tag::LEVEL_BASE_BYTES, fixed.level_base_bytes);
+        });
+    }
+    put_number(&mut out, tag::NEXT_FILE, edit.next_file);
+    if let Some(next) = edit.next_keyspace {
+        put_number(&mut out, tag::NEXT_KEYSPACE, u64::from(next));
+    }
+    if let Some(seq) = edit.last_seq {
+        put_number(&mut out, tag::LAST_SEQ, seq.get());
+    }
+    if let Some(log) = &edit.log {
+        put_field(&mut out, tag::LOG, |out| put_log(out, log));
+    }
+    if let Some(horizon) = edit.horizon.filter(|horizon| horizon.offset > 0) {
+        put_field(&mut out, tag::HORIZON, |out| put_position(out, Some(horizon)));
+    }
+    for id in &edit.dropped {
+        put_number(&mut out, tag::DROPPED, u64::from(id.0));
+    }
+    for (id, name) in &edit.created {
+        put_field(&mut out, tag::CREATED, |out| {
+            put_varint(out, u64::from(id.0));
+            put_bytes(out, name.as_bytes());
+        });
+    }
+    for (id, edit) in &edit.keyspaces {
+        put_field(&mut out, tag::KEYSPACE, |out| {
+            put_varint(out, u64::from(id.0));
+            put_keyspace_edit(out, edit);
+        });
+    }
+    out
+}
+
+/// Reads such a payload.
+pub fn decode(payload: &[u8]) -> Decoded<(Option<FixedOptions>, Edit)> {
+    let (mut fixed, mut next_file, mut edit) = (None, None, Edit::default());
+    read_fields("record", Reader::new(payload), &mut |tag, field| {
+        Some(match tag {
+            tag::FIXED => read_fixed(*field).and_then(|read| {
+                field.take(field.remaining());
+                once(&mut fixed, "fixed options", Some(read))
+            }),
+            tag::NEXT_FILE => once(&mut next_file, "next file", field.varint()),
+            tag::NEXT_KEYSPACE => {
+                once(&mut edit.next_keyspace, "next keyspace", field.varint_u32())
+            }
+            tag::LAST_SEQ => once(&mut edit.last_seq, "last sequence number", read_seq(field)),
+            tag::LOG => once(&mut edit.log, "log", read_log(field)),
+            tag::HORIZON => {
+                let position = read_position(field).flatten();
+                once(&mut edit.horizon, "durable position of the log", position)
+            }
+            tag::DROPPED => {
+                push(&mut edit.dropped, "dropped keyspace", field.varint_u32().map(KeyspaceId))
+            }
+            tag::CREATED => push(&mut edit.created, "created keyspace", read_created(field)),
+            tag::KEYSPACE => read_keyspace_edit(field).map(|read| edit.keyspaces.push(read)),
+            _ => return None,
+        })
+    })?;
+    edit.next_file = next_file.ok_or(BadField::Malformed("next file"))?;
+    Ok((fixed, edit))
+}
+
+fn read_fixed(reader: Reader<'_>) -> Decoded<FixedOptions> {
+    let mut level_base_bytes = None;
+    read_fields("fixed options", reader, &mut |tag, field| {
+        (tag == fixed_tag::LEVEL_BASE_BYTES)
+            .then(|| once(&mut level_base_bytes, "level base", field.varint()))
+    })?;
+    let level_base_bytes = level_base_bytes.ok_or(BadField::Malformed("level base"))?;
+    Ok(FixedOptions { level_base_bytes })
+}
+
+fn put_log(out: &mut Vec<u8>, log: &LogState) {
+    put_varint(out, log.live_from.0);
+    put_position(out, log.horizon);
+    for sealed in &log.sealed {
+        put_varint(out, sealed.segment.0);
+        put_varint(out, sealed.bytes);
+    }
+}
+
+fn read_log(reader: &mut Reader<'_>) -> Option<LogState> {
+    let live_from = SegmentNo(reader.varint()?);
+    let horizon = read_position(reader)?;
+    let mut sealed = Vec::new();
+    while !reader.is_empty() {
+        let segment = SegmentNo(reader.varint()?);
+        sealed.push(SealedSegment { segment, bytes: reader.varint()? });
+    }
+    Some(LogState { sealed, live_from, horizon })
+}
+
+/// A position; offset 0 stands for none, because it says nothing.
+fn put_position(out: &mut Vec<u8>, position: Option<LogPosition>) {
+    let position = position.unwrap_or(LogPosition { segment: SegmentNo(0), offset: 0 });
+    put_varint(out, position.segment.0);
+    put_varint(out, position.offset);
+}
+
+fn read_position(reader: &mut Reader<'_>) -> Option<Option<LogPosition>> {
+    let position = LogPosition { segment: SegmentNo(reader.varint()?), offset: reader.varint()? };
+    Some(Some(position).filter(|position| position.offset > 0))
+}
+
+fn read_created(reader: &mut Reader<'_>) -> Option<(KeyspaceId, String)> {
+    let id = KeyspaceId(reader.varint_u32()?);
+    let name = std::str::from_utf8(reader.bytes(KEYSPACE_NAME_BYTES_MAX)?).ok()?;
+    limits::check_keyspace_name(name).ok()?;
+    Some((id, name.to_owned()))
+}
+
+fn put_keyspace_edit(out: &mut Vec<u8>, edit: &KeyspaceEdit) {
+    for (level, id) in &edit.removed {
+        put_field(out, keyspace_tag::REMOVED, |out| {
+            out.push(*level);
+            put_varint(out, id.0);
+        });
+    }
+    for (level, table) in &edit.added {
+        put_field(out, keyspace_tag::ADDED, |out| {
+            out.push(*level);
+            put_table(out, table);
+        });
+    }
+    if let Some(seq) = edit.flushed_seq {
+        put_number(out, keyspace_tag::FLUSHED_SEQ, seq.get());
+    }
+    if let Some(counters) = &edit.counters {
+        put_field(out, keyspace_tag::COUNTERS, |out| {
+            counters.totals().into_iter().for_each(|total| put_varint(out, total));
+        });
+    }
+    match &edit.sweep {
+        None => {}
+        Some(SweepEdit::Begin { id, tables }) => put_field(out, keyspace_tag::SWEEP_BEGIN, |out| {
+            put_varint(out, *id);
+            tables.iter().for_each(|table| put_varint(out, table.0));
+        }),
+        Some(SweepEdit::Step { id, cursor }) => put_field(out, keyspace_tag::SWEEP_STEP, |out| {
+            put_varint(out, *id);
+            put_bytes(out, cursor);
+        }),
+        Some(SweepEdit::End { id }) => put_number(out, keyspace_tag::SWEEP_END, *id),
+    }
+}
+
+fn read_keyspace_edit(reader: &mut Reader<'_>) -> Decoded<(KeyspaceId, KeyspaceEdit)> {
+    let id = reader.varint_u32().map(KeyspaceId).ok_or(BadField::Malformed("keyspace"))?;
+    let mut edit = KeyspaceEdit::default();
+    let fields = Reader::new(reader.take(reader.remaining()).unwrap_or_default());
+    read_fields("keyspace", fields, &mut |tag, field| {
+        use keyspace_tag as t;
+        Some(match tag {
+            t::REMOVED => {
+                let removed = read_level(field).zip(field.varint().map(TableId));
+                push(&mut edit.removed, "removed table", removed)
+            }
+            t::ADDED => read_added(field).map(|added| edit.added.push(added)),
+            t::FLUSHED_SEQ => {
+                once(&mut edit.flushed_seq, "flushed sequence number", read_seq(field))
+            }
+            t::COUNTERS => once(&mut edit.counters, "counters", read_counters(field)),
+            t::SWEEP_BEGIN | t::SWEEP_STEP | t::SWEEP_END => {
+                once(&mut edit.sweep, "sweep", read_sweep(tag, field))
+            }
+            _ => return None,
+        })
+    })?;
+    Ok((id, edit))
+}
+
+/// A newer version may have put further totals behind those that we know.
+fn read_counters(reader: &mut Reader<'_>) -> Option<KeyspaceCounters> {
+    let mut totals = KeyspaceCounters::default().totals();
+    for total in &mut totals {
+        if !reader.is_empty() {
+            *total = reader.varint()?;
+        }
+    }
+    reader.take(reader.remaining());
+    Some(KeyspaceCounters::from_totals(totals))
+}
+
+fn read_sweep(tag: u64, reader: &mut Reader<'_>) -> Option<SweepEdit> {
+    let id = reader.varint()?;
+    Some(match tag {
+        keyspace_tag::SWEEP_BEGIN => {
+            let mut tables = Vec::new();
+            while !reader.is_empty() {
+                tables.push(TableId(reader.varint()?));
+            }
+            SweepEdit::Begin { id, tables }
+        }
+        keyspace_tag::SWEEP_STEP => {
+            SweepEdit::Step { id, cursor: reader.bytes(KEY_BYTES_MAX)?.to_vec() }
+        }
+        _ => SweepEdit::End { id },
+    })
+}
+
+fn put_table(out: &mut Vec<u8>, table: &TableMeta) {
+    for number in [
+        table.id.0,
+        table.bytes,
+        table.entries,
+        table.tombstones,
+        table.keys,
+        table.seq_min.get(),
+        table.seq_max.get(),
+        table.key_bytes,
+        table.value_bytes,
+        table.filter_bits,
+    ] {
+        put_varint(out, number);
+    }
+    put_bytes(out, table.range.lo());
+    put_bytes(out, table.range.hi());
+}
+
+/// Level, table, and fields that a newer version may have put behind them.
+fn read_added(reader: &mut Reader<'_>) -> Decoded<(u8, Arc<TableMeta>)> {
+    let added = read_level(reader).zip(read_table(reader));
+    let (level, table) = added.ok_or(BadField::Malformed("added table"))?;
+    let rest = Reader::new(reader.take(reader.remaining()).unwrap_or_default());
+    read_fields("table", rest, &mut |_, _| None)?;
+    Ok((level, Arc::new(table)))
+}
+
+fn read_table(reader: &mut Reader<'_>) -> Option<TableMeta> {
+    let id = TableId(reader.varint()?);
+    let [bytes, entries, tombstones, keys] = read_numbers(reader)?;
+    let (seq_min, seq_max) = (read_seq(reader)?, read_seq(reader)?);
+    let [key_bytes, value_bytes, filter_bits] = read_numbers(reader)?;
+    let (lo, hi) = (reader.bytes(KEY_BYTES_MAX)?, reader.bytes(KEY_BYTES_MAX)?);
+    if lo > hi || seq_min > seq_max {
+        return None;
+    }
+    let range = KeyRange::new(lo, hi);
+    Some(TableMeta {
+        id,
+        bytes,
+        entries,
+        tombstones,
+        keys,
+        range,
+        seq_min,
+        seq_max,
+        key_bytes,
+        value_bytes,
+        filter_bits,
+    })
+}
+
+fn read_numbers<const N: usize>(reader: &mut Reader<'_>) -> Option<[u64; N]> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = reader.varint()?;
+    }
+    Some(numbers)
+}
+
+fn read_level(reader: &mut Reader<'_>) -> Option<u8> {
+    reader.u8().filter(|level| usize::from(*level) < LEVELS)
+}
+
+fn read_seq(reader: &mut Reader<'_>) -> Option<SeqNo> {
+    reader.varint().filter(|seq| *seq <= SeqNo::MAX.get()).map(SeqNo::new)
+}
+
+fn put_number(out: &mut Vec<u8>, tag: u64, number: u64) {
+    put_field(out, tag, |out| put_varint(out, number));
+}
+
+fn push<T>(list: &mut Vec<T>, what: &'static str, value: Option<T>) -> Decoded<()> {
+    list.push(value.ok_or(BadField::Malformed(what))?);
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What changes between two states of a store: the values. Their bytes: [`super::codec`].
+
+use std::sync::Arc;
+
+use crate::base::key::{KeyspaceId, SeqNo, TableId};
+use crate::version::TableMeta;
+use crate::wal::{LogPosition, LogState};
+
+/// A change of the store that happens whole or not at all: one record of the manifest.
+///
+/// Keyspaces are dropped first, then made, then changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Keyspaces that are made, with their names.
+    pub created: Vec<(KeyspaceId, String)>,
+    /// Tables that come and go.
+    pub keyspaces: Vec<(KeyspaceId, KeyspaceEdit)>,
+    /// Keyspaces that end, with all their tables.
+    pub dropped: Vec<KeyspaceId>,
+    /// The log, if the set of its segments changed. Its horizon, too, can only advance.
+    pub log: Option<LogState>,
+    /// How far the log is durable, if that is all that is new about it.
+    pub horizon: Option<LogPosition>,
+    /// The first number that no file has used. A lower one than the present leaves that.
+    pub next_file: u64,
+    /// The first number that no keyspace has used.
+    pub next_keyspace: Option<u32>,
+    /// A sequence number that is in use; the highest one of the added tables counts anyway.
+    pub last_seq: Option<SeqNo>,
+}
+
+/// What changes in one keyspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyspaceEdit {
+    /// Tables and the levels they go to.
+    pub added: Vec<(u8, Arc<TableMeta>)>,
+    /// Tables that leave, and the levels where they are. A table that moves is in both lists.
+    pub removed: Vec<(u8, TableId)>,
+    /// Records of the log up to here are in tables.
+    pub flushed_seq: Option<SeqNo>,
+    /// The totals after this edit; `None` leaves them.
+    pub counters: Option<KeyspaceCounters>,
+    /// Reserved: nobody writes one yet.
+    pub sweep: Option<SweepEdit>,
+}
+
+/// Work done for a keyspace since it was made. Totals: they never go down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyspaceCounters {
+    /// Bytes of keys and values that users wrote and that were flushed.
+    pub user_bytes_flushed: u64,
+    /// Flushes.
+    pub flushes: u64,
+    /// Bytes of the tables that flushes wrote.
+    pub flush_bytes: u64,
+    /// Merges of tables.
+    pub compactions: u64,
+    /// Bytes of the tables that merges read.
+    pub compaction_bytes_read: u64,
+    /// Bytes of the tables that merges wrote.
+    pub compaction_bytes_written: u64,
+    /// Tables that changed level without being rewritten.
+    pub moves: u64,
+}
+
+impl KeyspaceCounters {
+    /// All of them, in the order of the format; new ones go to the end.
+    pub(super) fn totals(&self) -> [u64; 7] {
+        [
+            self.user_bytes_flushed,
+            self.flushes,
+            self.flush_bytes,
+            self.compactions,
+            self.compaction_bytes_read,
+            self.compaction_bytes_written,
+            self.moves,
+        ]
+    }
+
+    pub(super) fn from_totals(totals: [u64; 7]) -> Self {
+        let [
+            user_bytes_flushed,
+            flushes,
+            flush_bytes,
+            compactions,
+            compaction_bytes_read,
+            compaction_bytes_written,
+            moves,
+        ] = totals;
+        Self {
+            user_bytes_flushed,
+            flushes,
+            flush_bytes,
+            compactions,
+            compaction_bytes_read,
+            compaction_bytes_written,
+            moves,
+        }
+    }
+}
+
+/// Progress of a sweep of L0 into L1 (reserved).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SweepEdit {
+    /// A sweep of these L0 tables begins.
+    Begin {
+        /// Its number.
+        id: u64,
+        /// What it sweeps.
+        tables: Vec<TableId>,
+    },
+    /// Keys below `cursor` are in L1.
+    Step {
+        /// Its number.
+        id: u64,
+        /// The first key that was not swept.
+        cursor: Vec<u8>,
+    },
+    /// It is over; its tables are removed by the same edit.
+    End {
+        /// Its number.
+        id: u64,
+    },
+}

@@ -1,0 +1,189 @@
+//! One immutable picture of the tables of a keyspace, level by level.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::base::invariant;
+use crate::base::key::TableId;
+use crate::base::limits::LEVELS;
+use crate::base::range::KeyRange;
+use crate::version::{KeyspaceEdit, TableMeta};
+
+/// The tables of a keyspace. L0 has the newest first, the others are sorted by key range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    levels: [Vec<Arc<TableMeta>>; LEVELS],
+}
+
+impl Version {
+    /// The tables of level `n`.
+    pub fn level(&self, n: usize) -> &[Arc<TableMeta>] {
+        &self.levels[n]
+    }
+
+    /// All tables with their levels, L0 first.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, &Arc<TableMeta>)> {
+        self.levels.iter().enumerate().flat_map(|(n, level)| level.iter().map(move |t| (n, t)))
+    }
+
+    /// Bytes of the tables of level `n`.
+    pub fn level_bytes(&self, n: usize) -> u64 {
+        self.levels[n].iter().map(|table| table.bytes).sum()
+    }
+
+    /// Which table of level `n`, 1 or deeper, has `key` in its range.
+    pub fn find(&self, n: usize, key: &[u8]) -> Option<usize> {
+        assert!(n > 0, "several tables of L0 may have a key");
+        let at = self.levels[n].partition_point(|table| table.range.hi() < key);
+        self.levels[n].get(at).filter(|table| table.range.contains(key)).map(|_| at)
+    }
+
+    /// The tables of level `n` that have a key range in common with `range`, in their order.
+    pub fn overlapping(&self, n: usize, range: &KeyRange) -> Vec<Arc<TableMeta>> {
+        self.levels[n].iter().filter(|table| table.range.overlaps(range)).cloned().collect()
+    }
+
+    /// The deepest level that has a table.
+    pub fn deepest_nonempty(&self) -> Option<usize> {
+        self.levels.iter().rposition(|level| !level.is_empty())
+    }
+
+    /// This picture with `edit` made; tables are removed before others are added.
+    pub fn apply(&self, edit: &KeyspaceEdit) -> Result<Version, Broken> {
+        let mut next = self.clone();
+        next.change(edit)?;
+        Ok(next)
+    }
+
+    /// Makes `edit`. After an error this is no picture of anything.
+    pub(super) fn change(&mut self, edit: &KeyspaceEdit) -> Result<(), Broken> {
+        if edit.sweep.is_some() {
+            return Err(Broken::new(Rule::NoSweep, "an edit of a sweep"));
+        }
+        self.remove(&edit.removed)?;
+        self.add(&edit.added)
+    }
+
+    fn remove(&mut self, removed: &[(u8, TableId)]) -> Result<(), Broken> {
+        let mut wanted: Vec<(usize, TableId)> =
+            removed.iter().map(|(level, id)| (usize::from(*level), *id)).collect();
+        wanted.sort_unstable();
+        let mut found = Vec::with_capacity(wanted.len());
+        let levels = wanted.iter().map(|(level, _)| *level);
+        for level in levels.collect::<std::collections::BTreeSet<_>>() {
+            let tables = self.levels.get_mut(level).ok_or_else(|| no_level(level))?;
+            tables.retain(|table| {
+                let gone = wanted.binary_search(&(level, table.id)).is_ok();
+                found.extend(gone.then_some((level, table.id)));
+                !gone
+            });
+        }
+        found.sort_unstable();
+        if found == wanted {
+            return Ok(());
+        }
+        let missing = wanted.iter().find(|table| found.binary_search(table).is_err());
+        let text = missing.map_or("a table removed twice".to_owned(), |(level, id)| {
+            format!("table {id} is removed from L{level}, where it is not")
+        });
+        Err(Broken::new(Rule::RemovedIsThere, text))
+    }
+
+    fn add(&mut self, added: &[(u8, Arc<TableMeta>)]) -> Result<(), Broken> {
+        let mut touched = [false; LEVELS];
+        for (level, table) in added {
+            let level = usize::from(*level);
+            self.levels.get_mut(level).ok_or_else(|| no_level(level))?.push(Arc::clone(table));
+            touched[level] = true;
+        }
+        for level in (0..LEVELS).filter(|level| touched[*level]) {
+            let tables = &mut self.levels[level];
+            if level == 0 {
+                tables.sort_by_key(|table| std::cmp::Reverse(table.seq_max));
+                check_l0(tables)?;
+            } else {
+                tables.sort_by(|a, b| a.range.lo().cmp(b.range.lo()));
+                check_sorted(level, tables)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// L0: each table is older than the one before it, by all its entries.
+fn check_l0(tables: &[Arc<TableMeta>]) -> Result<(), Broken> {
+    for pair in tables.windows(2) {
+        let (newer, older) = (&pair[0], &pair[1]);
+        if older.seq_max >= newer.seq_min {
+            let text = format!(
+                "L0 tables {} (#{} to #{}) and {} (#{} to #{})",
+                newer.id, newer.seq_min, newer.seq_max, older.id, older.seq_min, older.seq_max
+            );
+            return Err(Broken::new(Rule::L0InOrder, text));
+        }
+    }
+    Ok(())
+}
+
+/// L1 and deeper: each table ends before the next one begins, and no key is in two.
+fn check_sorted(level: usize, tables: &[Arc<TableMeta>]) -> Result<(), Broken> {
+    for pair in tables.windows(2) {
+        if pair[0].range.hi() >= pair[1].range.lo() {
+            let text = format!("L{level} tables {} and {} overlap", pair[0].id, pair[1].id);
+            return Err(Broken::new(Rule::LevelSorted, text));
+        }
+    }
+    Ok(())
+}
+
+fn no_level(level: usize) -> Broken {
+    Broken::new(Rule::RemovedIsThere, format!("there is no L{level}"))
+}
+
+/// What an edit would break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    rule: Rule,
+    text: String,
+}
+
+/// The invariants of the folder that an edit can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    OnePlace,
+    RemovedIsThere,
+    LevelSorted,
+    L0InOrder,
+    NeverBack,
+    KeyspaceIsThere,
+    NoSweep,
+}
+
+impl Broken {
+    pub(super) fn new(rule: Rule, text: impl Into<String>) -> Self {
+        Self { rule, text: text.into() }
+    }
+
+    /// For a reader of manifests: whether a newer version may have written it.
+    pub(super) fn is_unsupported(&self) -> bool {
+        self.rule == Rule::NoSweep
+    }
+
+    /// For an edit that this process made itself: a bug.
+    pub(super) fn stop(&self) {
+        let (rule, text) = (self.rule, &self.text);
+        invariant!(V1, rule != Rule::OnePlace, "{text}");
+        invariant!(V2, rule != Rule::RemovedIsThere, "{text}");
+        invariant!(V3, rule != Rule::LevelSorted, "{text}");
+        invariant!(V4, rule != Rule::L0InOrder, "{text}");
+        invariant!(V5, rule != Rule::NeverBack, "{text}");
+        invariant!(V6, rule != Rule::KeyspaceIsThere, "{text}");
+        assert!(rule != Rule::NoSweep, "nobody writes {text}");
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

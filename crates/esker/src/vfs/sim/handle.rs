@@ -1,0 +1,226 @@
+//! Open files of a simulated disk. They keep the inode alive, whatever happens to its name.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::state::{DiskState, InodeNo};
+use super::{SharedState, failed, lock};
+use crate::base::error::{Error, Result};
+use crate::base::invariant;
+use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
+use crate::vfs::faults::{DiskOp, Errno, Fault};
+use crate::vfs::{AppendFile, LockGuard, ReadFile, SyncFile, past_the_end};
+
+/// An open file: the part that readers, the writer and those who sync have in common.
+pub(super) struct OpenFile {
+    disk: SharedState,
+    inode: InodeNo,
+    /// Its name when it was opened.
+    name: FileName,
+    /// Bytes of appends that returned `Ok`.
+    appended: AtomicU64,
+    sync_failed: AtomicBool,
+}
+
+impl OpenFile {
+    /// `state` is the locked state of `disk`.
+    pub fn new(disk: &SharedState, state: &mut DiskState, inode: InodeNo, name: FileName) -> Self {
+        state.file_mut(inode).handles += 1;
+        Self {
+            disk: Arc::clone(disk),
+            inode,
+            name,
+            appended: AtomicU64::new(0),
+            sync_failed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let mut state = lock(&self.disk);
+        let file = state.file_mut(self.inode);
+        file.handles -= 1;
+        let last = file.handles == 0;
+        if last && state.names.get(&self.name) != Some(&self.inode) {
+            state.forget_unreachable();
+        }
+    }
+}
+
+impl SyncFile for OpenFile {
+    fn sync(&self) -> Result<u64> {
+        let mut state = lock(&self.disk);
+        let appended = self.appended.load(Ordering::Relaxed);
+        let begun = state.begin(DiskOp::Sync, &[self.name], appended, &[]);
+        if self.sync_failed.load(Ordering::Relaxed) {
+            return Err(
+                failed(DiskOp::Sync, self.name, Errno::IO).context("an earlier sync failed")
+            );
+        }
+        let file = state.file_mut(self.inode);
+        match begun {
+            Ok(Some(Fault::SyncLost)) => file.lose_unsynced(),
+            Ok(_) => {
+                file.sync();
+                return Ok(appended);
+            }
+            Err(_) => {}
+        }
+        self.sync_failed.store(true, Ordering::Relaxed);
+        begun.and(Err(failed(DiskOp::Sync, self.name, Errno::IO)))
+    }
+}
+
+pub(super) struct SimAppend {
+    open: Arc<OpenFile>,
+    /// Until an append failed or the file was sealed.
+    takes_more: bool,
+}
+
+impl SimAppend {
+    pub fn new(open: OpenFile) -> Self {
+        Self { open: Arc::new(open), takes_more: true }
+    }
+
+    /// How many of `len` bytes go to the file, and what then stops the append.
+    fn outcome(
+        &self,
+        state: &DiskState,
+        len: u64,
+        begun: Result<Option<Fault>>,
+    ) -> (u64, Option<Error>) {
+        let name = self.open.name;
+        match begun {
+            Err(error) => (0, Some(error)),
+            Ok(Some(Fault::Short(bytes, errno))) => {
+                (bytes.min(len), Some(failed(DiskOp::Append, name, errno)))
+            }
+            Ok(_) => {
+                let room = state.free_bytes();
+                let full = (len > room).then(|| failed(DiskOp::Append, name, Errno::NOSPC));
+                (len.min(room), full)
+            }
+        }
+    }
+}
+
+impl AppendFile for SimAppend {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let OpenFile { disk, inode, name, appended, .. } = &*self.open;
+        // The planted mistake needs a disk that lets it happen.
+        let goes_on = self.takes_more || planted::is_on(Bug::AppendAfterShortWrite);
+        invariant!(D1, goes_on, "append to {name} after a failed append or a seal");
+        let mut state = lock(disk);
+        let end = state.file(*inode).cached.len() as u64;
+        let begun = state.begin(DiskOp::Append, &[*name], end, bytes);
+        let (written, error) = self.outcome(&state, bytes.len() as u64, begun);
+        let at = state.clock;
+        state.file_mut(*inode).write(at, end, &bytes[..written as usize]);
+        if let Some(error) = error {
+            self.takes_more = false;
+            return Err(error);
+        }
+        appended.fetch_add(written, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.open.appended.load(Ordering::Relaxed)
+    }
+
+    fn sync_handle(&self) -> Arc<dyn SyncFile> {
+        Arc::clone(&self.open) as _
+    }
+
+    fn seal(&mut self, len: u64) -> Result<()> {
+        let OpenFile { disk, inode, name, appended, .. } = &*self.open;
+        let good = appended.load(Ordering::Relaxed);
+        invariant!(D2, len <= good, "seal {name} of {good} bytes at {len}");
+        self.takes_more = false;
+        let mut state = lock(disk);
+        state.begin(DiskOp::Seal, &[*name], len, &[])?;
+        let at = state.clock;
+        state.file_mut(*inode).set_len(at, len);
+        appended.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+pub(super) struct SimRead {
+    open: OpenFile,
+    len: u64,
+}
+
+impl SimRead {
+    pub fn new(open: OpenFile, len: u64) -> Self {
+        Self { open, len }
+    }
+}
+
+impl ReadFile for SimRead {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<()> {
+        let OpenFile { disk, inode, name, .. } = &self.open;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let mut state = lock(disk);
+        let wanted = out.len() as u64;
+        let fault = state.begin(DiskOp::Read, &[*name], offset, &wanted.to_le_bytes())?;
+        let bytes = &state.file(*inode).cached;
+        let end = offset.saturating_add(wanted);
+        if end > bytes.len() as u64 {
+            return Err(past_the_end(*name, offset, end, bytes.len() as u64));
+        }
+        out.copy_from_slice(&bytes[offset as usize..end as usize]);
+        match fault {
+            Some(Fault::Zero) => out.fill(0),
+            Some(Fault::FlipBit) => {
+                let bit = state.faults.draw_below(wanted * 8);
+                out[(bit / 8) as usize] ^= 1 << (bit % 8);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn name(&self) -> FileName {
+        self.open.name
+    }
+}
+
+impl fmt::Debug for SimRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimRead({}, {} bytes)", self.open.name, self.len)
+    }
+}
+
+pub(super) struct SimLock {
+    disk: SharedState,
+}
+
+impl SimLock {
+    pub fn new(disk: &SharedState) -> Self {
+        Self { disk: Arc::clone(disk) }
+    }
+}
+
+impl LockGuard for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        lock(&self.disk).is_locked = false;
+    }
+}
+
+impl fmt::Debug for SimLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimLock")
+    }
+}
