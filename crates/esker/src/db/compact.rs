@@ -64,6 +64,7 @@ pub(crate) enum Manual {
 /// A compaction at work.
 pub(crate) struct RunningCompaction {
     pub keyspace: KeyspaceId,
+    pub plan: CompactionPlan,
 }
 
 /// Carries out one plan.
@@ -135,7 +136,7 @@ impl Store {
     /// The picker's view of a keyspace.
     fn pick_state<'s>(&self, structure: &'s Structure, core: &KeyspaceCore) -> PickState<'s> {
         let version = &structure.state.keyspaces[&core.id].version;
-        PickState::new(
+        let state = PickState::new(
             structure.state.fixed.level_base_bytes,
             self.memtable_bytes.load(std::sync::atomic::Ordering::Relaxed),
             version.tables().map(|(level, meta)| pick::PickTable {
@@ -149,17 +150,19 @@ impl Store {
                 seq_min: meta.seq_min,
                 seq_max: meta.seq_max,
             }),
-        )
+        );
+        let running = structure.running.iter().filter(|running| running.keyspace == core.id);
+        running.fold(state, |state, running| state.with_running(&running.plan))
     }
 
-    /// How many levels of a keyspace are due, or being compacted.
+    /// How many compactions of a keyspace are running, and how many levels are due besides.
     pub fn compactions_pending(&self, structure: &Structure, core: &KeyspaceCore) -> u64 {
         if structure.core(core.id).is_none() {
             return 0;
         }
         let running = structure.running.iter().filter(|r| r.keyspace == core.id).count() as u64;
         let due = pick::due_levels(&self.pick_state(structure, core)) as u64;
-        running.max(due)
+        running + due
     }
 
     fn start(
@@ -169,7 +172,7 @@ impl Store {
         plan: CompactionPlan,
         asked: Option<&Arc<ManualCompaction>>,
     ) -> CompactionJob {
-        structure.running.push(RunningCompaction { keyspace: keyspace.id });
+        structure.running.push(RunningCompaction { keyspace: keyspace.id, plan: plan.clone() });
         let view = keyspace.view();
         let inputs = input_tables(&view, &plan);
         let bytes_read = inputs.iter().map(|(_, table)| table.summary().bytes).sum();
