@@ -42,10 +42,7 @@ impl Store {
             .durability(esker::Durability::Os)
             .open(&path)
             .map_err(|error| {
-                NodeError::new(
-                    format_args!("cannot open the store {}", path.display()),
-                    &error,
-                )
+                NodeError::new(format_args!("cannot open the store {}", path.display()), &error)
             })?;
         if let Some(temp) = &temp {
             let path = temp.path().display();
