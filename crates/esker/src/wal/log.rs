@@ -178,11 +178,13 @@ impl Log {
     }
 
     /// The end of the last group written.
+    #[cfg(test)]
     pub fn end(&self) -> LogPosition {
         LogPosition { segment: self.active.segment, offset: self.active.end }
     }
 
     /// The segment that takes records.
+    #[cfg(test)]
     pub fn active(&self) -> SegmentNo {
         self.active.segment
     }
