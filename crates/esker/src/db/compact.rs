@@ -84,6 +84,7 @@ pub(crate) struct CompactionJob {
 enum Outcome {
     Unfinished,
     Installed,
+    /// The manifest may name its files.
     InDoubt,
 }
 
@@ -210,7 +211,7 @@ impl Store {
             .wait_until(&mut || asked.done.get().is_some() || self.health.check_reads().is_err());
         match asked.done.get() {
             Some(answer) => answer.clone(),
-            None => Err(Error::closed("the store")),
+            None => self.health.check_reads().and(Err(Error::closed("the store"))),
         }
     }
 
@@ -333,6 +334,8 @@ impl CompactionJob {
         let opened: Result<Vec<_>> = metas.iter().map(|meta| store.open_table(meta)).collect();
         let opened = opened?;
         let report = self.report(outputs);
+        // Also if it panics from here on: the edit may be durable.
+        self.outcome = Outcome::InDoubt;
         let (plan, keyspace) = (&self.plan, &self.keyspace);
         let installed = store.install(
             self.files.iter().map(|id| FileName::Table(*id)).collect(),
@@ -382,9 +385,6 @@ impl Drop for CompactionJob {
         if self.outcome == Outcome::Unfinished {
             let files: Vec<_> = self.files.iter().map(|id| FileName::Table(*id)).collect();
             self.store.remove_files(&files);
-        }
-        if let Some(asked) = &self.asked {
-            let _ = asked.done.set(Err(Error::closed("the store")));
         }
         let mut structure = self.store.structure();
         structure.running.clear();
