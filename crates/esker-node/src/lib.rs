@@ -37,8 +37,6 @@ mod value;
 use std::fmt;
 use std::path::PathBuf;
 
-use esker::ErrorKind;
-
 pub use serve::{run, run_stdio};
 
 /// The memtable of a node that is not told otherwise: small, so that a small set of data shows
@@ -70,20 +68,17 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct NodeError {
     text: String,
-    kind: Option<ErrorKind>,
+    kind: Option<esker::ErrorKind>,
 }
 
 impl NodeError {
-    fn new(what: impl fmt::Display, error: &dyn std::error::Error) -> Self {
-        Self { text: format!("{what}: {error}"), kind: None }
-    }
-
-    fn of_store(what: impl fmt::Display, error: &esker::Error) -> Self {
-        Self { kind: Some(error.kind()), ..Self::new(what, error) }
+    fn new(what: impl fmt::Display, error: &(dyn std::error::Error + 'static)) -> Self {
+        let kind = error.downcast_ref().map(esker::Error::kind);
+        Self { text: format!("{what}: {error}"), kind }
     }
 
     /// What the store said no with, if it was the store.
-    pub fn kind(&self) -> Option<ErrorKind> {
+    pub fn kind(&self) -> Option<esker::ErrorKind> {
         self.kind
     }
 }

@@ -86,7 +86,7 @@ impl Node {
             if self.stop.is_set() {
                 break Turn::Done;
             }
-            if group.members.is_empty() && self.outbox.bytes().len() > OUTBOX_BYTES_MAX {
+            if self.outbox.bytes().len() > OUTBOX_BYTES_MAX {
                 break Turn::OutboxFull;
             }
             let Some(line) = lines.next() else { break Turn::Done };

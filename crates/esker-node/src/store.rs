@@ -42,10 +42,7 @@ impl Store {
             .durability(esker::Durability::Os)
             .open(&path)
             .map_err(|error| {
-                NodeError::of_store(
-                    format_args!("cannot open the store {}", path.display()),
-                    &error,
-                )
+                NodeError::new(format_args!("cannot open the store {}", path.display()), &error)
             })?;
         if let Some(temp) = &temp {
             let path = temp.path().display();
@@ -68,7 +65,7 @@ impl Store {
         drop(lin_kv);
         let closed = db.close();
         drop(temp);
-        closed.map_err(|error| NodeError::of_store("cannot close the store", &error))
+        closed.map_err(|error| NodeError::new("cannot close the store", &error))
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Option<Value>, Refusal> {

@@ -52,15 +52,17 @@ impl Drop for TempDir {
 }
 
 /// A new directory that only its owner may enter, and the end of its name. Process numbers are
-/// used again, so the name may be taken by a dead node's directory.
+/// used again, so the real name may belong to a dead node or to another thread; as long as the
+/// newborn exists nobody else can take it.
 fn make(parent: &Path) -> io::Result<(PathBuf, String)> {
     let mut counter = 0_u64;
     loop {
         let suffix = format!("{}-{counter}", std::process::id());
         let newborn = parent.join(format!("{NEWBORN_PREFIX}{suffix}"));
-        let is_taken = parent.join(format!("{PREFIX}{suffix}")).try_exists()?;
         match DirBuilder::new().mode(0o700).create(&newborn) {
-            Ok(()) if !is_taken => return Ok((newborn, suffix)),
+            Ok(()) if !parent.join(format!("{PREFIX}{suffix}")).try_exists()? => {
+                return Ok((newborn, suffix));
+            }
             Ok(()) => fs::remove_dir(&newborn)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

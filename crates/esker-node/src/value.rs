@@ -11,7 +11,6 @@
 //! is no JSON text is shown as a string.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use memchr::memchr2;
 use serde_json::value::RawValue;
@@ -101,33 +100,38 @@ impl Canonical<'_> {
         match self.peek() {
             b'{' => self.object(out),
             b'[' => self.array(out),
-            b'"' => out.extend_from_slice(&self.string()),
+            b'"' => self.string(out),
             _ => self.word(out),
         }
     }
 
     fn object(&mut self, out: &mut Vec<u8>) {
-        let mut members = BTreeMap::new();
+        let mut members = Vec::new();
+        let mut text = Vec::new();
         self.at += 1;
         while self.peek() != b'}' {
-            let name = self.string();
+            let start = text.len();
+            self.string(&mut text);
+            let name = start..text.len();
             self.at += 1;
-            let mut value = Vec::new();
-            self.value(&mut value);
-            members.insert(name, value);
+            text.push(b':');
+            self.value(&mut text);
+            members.push((name, text.len()));
             self.skip_comma();
         }
         self.at += 1;
+        // Stable: of equal names the last one stays last.
+        members.sort_by(|(a, _), (b, _)| text[a.clone()].cmp(&text[b.clone()]));
         out.push(b'{');
-        for (index, (name, value)) in members.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
+        for (index, (name, end)) in members.iter().enumerate() {
+            let next = members.get(index + 1);
+            if next.is_some_and(|(next, _)| text[next.clone()] == text[name.clone()]) {
+                continue;
             }
-            out.extend_from_slice(name);
-            out.push(b':');
-            out.extend_from_slice(value);
+            out.extend_from_slice(&text[name.start..*end]);
+            out.push(b',');
         }
-        out.push(b'}');
+        close(out, b'}');
     }
 
     fn array(&mut self, out: &mut Vec<u8>) {
@@ -135,26 +139,23 @@ impl Canonical<'_> {
         self.at += 1;
         while self.peek() != b']' {
             self.value(out);
-            if self.skip_comma() {
-                out.push(b',');
-            }
+            out.push(b',');
+            self.skip_comma();
         }
         self.at += 1;
-        out.push(b']');
+        close(out, b']');
     }
 
     /// A string in the one way this program writes it. A text with half of a surrogate pair has
     /// no such way, so it stays as it is.
-    fn string(&mut self) -> Vec<u8> {
+    fn string(&mut self, out: &mut Vec<u8>) {
         let start = self.at;
         self.at = string_end(self.text, start + 1);
         let text = &self.text[start..self.at];
-        let mut out = Vec::with_capacity(text.len());
         match serde_json::from_slice::<String>(text) {
-            Ok(meaning) => push_string(&mut out, &meaning),
+            Ok(meaning) => push_string(out, &meaning),
             Err(_) => out.extend_from_slice(text),
         }
-        out
     }
 
     /// A number, `true`, `false` or `null`.
@@ -165,14 +166,20 @@ impl Canonical<'_> {
         self.at += end;
     }
 
-    fn skip_comma(&mut self) -> bool {
-        let comma = self.peek() == b',';
-        self.at += usize::from(comma);
-        comma
+    fn skip_comma(&mut self) {
+        self.at += usize::from(self.peek() == b',');
     }
 
     fn peek(&self) -> u8 {
         self.text[self.at]
+    }
+}
+
+/// Ends a list each of whose elements, if there are any, has a comma behind it.
+fn close(out: &mut Vec<u8>, bracket: u8) {
+    match out.last_mut() {
+        Some(last) if *last == b',' => *last = bracket,
+        _ => out.push(bracket),
     }
 }
 

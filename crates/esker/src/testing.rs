@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{Kind, SeqNo, Tag};
+use crate::base::range::KeyRange;
 
 /// One scenario, without what is expected.
 #[derive(Debug, Default)]
@@ -141,6 +142,20 @@ pub fn show_entry(key: &[u8], tag: Tag, value: &[u8]) -> String {
         write!(text, "={}", String::from_utf8_lossy(value)).expect("a string takes all");
     }
     text
+}
+
+/// `[a-m]`, both ends inside.
+pub fn parse_range(text: &str) -> KeyRange {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let ends = inside.and_then(|inside| inside.split_once('-'));
+    let (lo, hi) = ends.unwrap_or_else(|| panic!("{text:?} is no range of keys"));
+    KeyRange::new(lo, hi)
+}
+
+/// A range as [`parse_range`] reads it.
+pub fn show_range(range: &KeyRange) -> String {
+    let text = String::from_utf8_lossy;
+    format!("[{}-{}]", text(range.lo()), text(range.hi()))
 }
 
 /// `3MiB`, `40KiB` or `17` as a number of bytes.

@@ -99,3 +99,14 @@ fn matches(text: &str, pattern: &str) -> bool {
     let Some(text) = text.strip_prefix(head) else { return false };
     text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| matches(&text[at..], rest))
 }
+
+#[test]
+fn the_tour_is_answered_as_its_expected_replies_say() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let dir = tempfile::tempdir().unwrap();
+    let tour = fs::read(examples.join("tour.jsonl")).unwrap();
+    let expected = fs::read_to_string(examples.join("tour.expected.jsonl")).unwrap();
+    let said = talk_in(dir.path(), Durability::Os, &tour);
+    assert_eq!(said.replies, expected.lines().collect::<Vec<_>>());
+    assert!(said.notices.is_empty());
+}

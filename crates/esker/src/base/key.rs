@@ -114,12 +114,6 @@ impl Tag {
         SeqNo(self.0 >> 8)
     }
 
-    /// The kind, for tests. Only search tags have none, and they are never stored.
-    #[cfg(test)]
-    pub fn kind(self) -> Kind {
-        Kind::from_u8(self.0 as u8).expect("a search tag is never the tag of an entry")
-    }
-
     /// Whether the entry is a tombstone.
     pub fn is_delete(self) -> bool {
         self.0 as u8 == Kind::Delete as u8

@@ -1,116 +1,503 @@
-//! A merge as steps.
+//! Do it: entries in, new tables out, a step at a time.
+//!
+//! Flushes and compactions are both this: a source of entries in order, an
+//! [`Elider`](crate::compaction::elide::Elider) that says what vanishes, and [`Cuts`] that say
+//! where one output ends and the next begins.
+//!
+//! ```text
+//! source   a#9 a#4 | b#7 b#2 | c#5     no snapshots
+//! elider   keep -  | keep -  | keep    a#4 and b#2 are superseded
+//! cuts             |         ^ the output is large enough: c#5 opens the next one
+//! outputs  [a#9 b#7] [c#5]
+//! ```
+//!
+//! A step takes in a bounded number of bytes and finishes, and so syncs, at most one output. After
+//! an error the job is over: what it wrote is named by nobody, and the caller removes it. The
+//! directory is the caller's to sync.
 
 use crate::base::cursor::Cursor;
 use crate::base::error::Result;
-use crate::compaction::elide::{Elider, Verdict};
+use crate::base::invariant;
+use crate::base::key::Tag;
+use crate::compaction::elide::{Elider, Fate};
+use crate::compaction::pick::{Boundary, OVERLAP_OUTPUTS_MAX};
 use crate::sstable::{TableSummary, TableWriter};
 
-pub struct Cuts {
-    target_bytes: u64,
-    boundaries: Vec<Vec<u8>>,
-}
-impl Cuts {
-    pub fn none() -> Self {
-        Self { target_bytes: u64::MAX, boundaries: Vec::new() }
-    }
-    pub fn at(target_bytes: u64, boundaries: Vec<Vec<u8>>) -> Self {
-        Self { target_bytes, boundaries }
-    }
+/// What an entry weighs in a step besides its key and its value: looking at it costs about this.
+const ENTRY_OVERHEAD_BYTES: usize = 32;
+
+/// A merge on its way. Dropping it leaves unfinished files that nobody names.
+pub struct MergeJob {
+    source: Box<dyn Cursor>,
+    elider: Elider,
+    cuts: Cuts,
+    /// The key that the source stood on last; `None` before the first.
+    key: Option<Vec<u8>>,
+    /// Whether a version of that key is written: then the rest goes into the same table.
+    key_is_written: bool,
+    output: Option<TableWriter>,
+    outputs: Vec<TableSummary>,
+    entries_in: u64,
 }
 
+/// Whether a job has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeProgress {
+    /// Call `step` again.
     More,
+    /// All outputs are finished and synced.
     Done,
 }
-#[derive(Clone, Copy, Debug, Default)]
+
+/// What became of the entries so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MergeCounts {
+    /// Entries that the source gave.
+    pub entries_in: u64,
+    /// Dropped because a newer entry of the same key hides them from every reader.
     pub superseded: u64,
+    /// Dropped tombstones that had nothing left to hide.
     pub tombstones_dropped: u64,
 }
 
-pub struct MergeJob {
-    source: Box<dyn Cursor>,
-    started: bool,
-    elider: Elider,
-    cuts: Cuts,
-    writer: Option<TableWriter>,
-    last_key: Vec<u8>,
-    outputs: Vec<TableSummary>,
-    counts: MergeCounts,
+/// Where outputs end: when they are large enough; or between tables of the next level, if they are
+/// half as large or if they overlap so much of it that merging them down would take long.
+#[derive(Clone, Debug)]
+pub struct Cuts {
+    output_bytes_max: u64,
+    boundaries: Vec<Boundary>,
+    /// Boundaries that lie behind.
+    passed: usize,
+    /// Bytes of the next level's tables that the open output has passed.
+    overlapped_bytes: u64,
 }
 
 impl MergeJob {
+    /// A merge of `source`, from its first entry to its last.
     pub fn new(source: Box<dyn Cursor>, elider: Elider, cuts: Cuts) -> Self {
         Self {
             source,
-            started: false,
             elider,
             cuts,
-            writer: None,
-            last_key: Vec::new(),
+            key: None,
+            key_is_written: false,
+            output: None,
             outputs: Vec::new(),
-            counts: MergeCounts::default(),
+            entries_in: 0,
         }
     }
-    pub fn outputs(&self) -> &[TableSummary] {
-        &self.outputs
-    }
-    pub fn counts(&self) -> MergeCounts {
-        self.counts
-    }
+
+    /// Takes in about `step_bytes`, or less if an output was finished. `open` makes a new table.
+    ///
+    /// # Errors
+    /// What a source, `open` or a table answers; the job is over then.
     pub fn step(
         &mut self,
-        bytes: usize,
+        step_bytes: usize,
         open: &mut dyn FnMut() -> Result<TableWriter>,
     ) -> Result<MergeProgress> {
-        if !self.started {
+        if self.key.is_none() {
             self.source.seek_first()?;
-            self.started = true;
         }
-        let mut done = 0;
-        while done < bytes {
+        let (mut taken_bytes, finished) = (0, self.outputs.len());
+        while taken_bytes < step_bytes.max(1) && self.outputs.len() == finished {
             if !self.source.valid() {
-                self.finish_output()?;
+                self.finish()?;
                 return Ok(MergeProgress::Done);
             }
-            let (key, tag) = (self.source.key(), self.source.tag());
-            done += key.len() + self.source.value().len() + 16;
-            match self.elider.decide(key, tag) {
-                Verdict::Superseded => self.counts.superseded += 1,
-                Verdict::TombstoneGone => self.counts.tombstones_dropped += 1,
-                Verdict::Keep => {
-                    let new_key = key != self.last_key;
-                    let full = self.writer.as_ref().is_some_and(|w| {
-                        w.estimated_bytes() >= self.cuts.target_bytes
-                            || (w.estimated_bytes() * 2 >= self.cuts.target_bytes
-                                && self
-                                    .cuts
-                                    .boundaries
-                                    .iter()
-                                    .any(|b| **b > *self.last_key && **b <= *key))
-                    });
-                    if new_key && full {
-                        self.finish_output()?;
-                    }
-                    if self.writer.is_none() {
-                        self.writer = Some(open()?);
-                    }
-                    let (key, tag, value) =
-                        (self.source.key(), self.source.tag(), self.source.value());
-                    self.writer.as_mut().expect("open").add(key, tag, value)?;
-                    self.last_key.clear();
-                    self.last_key.extend_from_slice(key);
-                }
-            }
+            taken_bytes += self.take_entry(open)?;
             self.source.next()?;
         }
         Ok(MergeProgress::More)
     }
-    fn finish_output(&mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            self.outputs.push(writer.finish()?);
+
+    /// The finished tables, in the order of keys.
+    pub fn outputs(&self) -> &[TableSummary] {
+        &self.outputs
+    }
+
+    /// What became of the entries so far.
+    pub fn counts(&self) -> MergeCounts {
+        let elided = self.elider.counts();
+        MergeCounts {
+            entries_in: self.entries_in,
+            superseded: elided.superseded,
+            tombstones_dropped: elided.tombstones_dropped,
         }
+    }
+
+    /// Decides the entry that the source stands on; returns what it weighed.
+    fn take_entry(&mut self, open: &mut dyn FnMut() -> Result<TableWriter>) -> Result<usize> {
+        let key = self.source.key();
+        if self.key.as_deref() != Some(key) {
+            self.elider.begin_key(key);
+            let buffer = self.key.get_or_insert_default();
+            buffer.clear();
+            buffer.extend_from_slice(key);
+            self.key_is_written = false;
+        }
+        self.entries_in += 1;
+        let tag = self.source.tag();
+        match self.elider.decide(tag) {
+            Fate::Keep => self.write(tag, open)?,
+            Fate::KeepUnder(tombstone) => {
+                self.write(tombstone, open)?;
+                self.write(tag, open)?;
+            }
+            Fate::Wait | Fate::Superseded => {}
+        }
+        Ok(self.source.key().len() + self.source.value().len() + ENTRY_OVERHEAD_BYTES)
+    }
+
+    /// Writes a version of the present key: the one that the source stands on, or a tombstone.
+    fn write(&mut self, tag: Tag, open: &mut dyn FnMut() -> Result<TableWriter>) -> Result<()> {
+        let key = self.source.key();
+        if !self.key_is_written {
+            let output_bytes = self.output.as_ref().map_or(0, TableWriter::estimated_bytes);
+            if self.cuts.is_due(key, output_bytes) {
+                self.finish_output()?;
+            }
+            self.key_is_written = true;
+        }
+        if self.output.is_none() {
+            self.output = Some(open()?);
+            self.cuts.overlapped_bytes = 0;
+        }
+        let output = self.output.as_mut().expect("it was just opened");
+        let value = if tag == self.source.tag() { self.source.value() } else { &[] };
+        output.add(self.source.key(), tag, value)
+    }
+
+    fn finish_output(&mut self) -> Result<()> {
+        let Some(output) = self.output.take() else { return Ok(()) };
+        let summary = output.finish()?;
+        if let Some(last) = self.outputs.last() {
+            let (last, next) = (&last.range, &summary.range);
+            invariant!(C6, last.hi() < next.lo(), "an output of {next:?} behind {last:?}");
+        }
+        self.outputs.push(summary);
         Ok(())
+    }
+
+    /// Ends the last key and the last output.
+    fn finish(&mut self) -> Result<()> {
+        self.elider.end_key();
+        self.finish_output()?;
+        let MergeCounts { entries_in, superseded, tombstones_dropped } = self.counts();
+        let written: u64 = self.outputs.iter().map(|output| output.entries).sum();
+        invariant!(
+            C5,
+            entries_in == written + superseded + tombstones_dropped,
+            "{entries_in} in, {written} out, {superseded} superseded, {tombstones_dropped} dropped"
+        );
+        Ok(())
+    }
+}
+
+impl Cuts {
+    /// One output, however large.
+    pub fn none() -> Self {
+        Self::at(u64::MAX, Vec::new())
+    }
+
+    /// Outputs of about `output_bytes_max`; `boundaries` are the tables that lie under them,
+    /// ascending.
+    pub fn at(output_bytes_max: u64, boundaries: Vec<Boundary>) -> Self {
+        Self { output_bytes_max, boundaries, passed: 0, overlapped_bytes: 0 }
+    }
+
+    /// Whether an output of this size should end before `key`, which is greater than all before.
+    fn is_due(&mut self, key: &[u8], output_bytes: u64) -> bool {
+        let passed_before = self.passed;
+        while let Some(boundary) = self.boundaries.get(self.passed).filter(|b| *b.hi < *key) {
+            self.overlapped_bytes = self.overlapped_bytes.saturating_add(boundary.bytes);
+            self.passed += 1;
+        }
+        let overlap_max = OVERLAP_OUTPUTS_MAX.saturating_mul(self.output_bytes_max);
+        let is_half = output_bytes >= self.output_bytes_max / 2;
+        let at_boundary = self.passed > passed_before;
+        output_bytes >= self.output_bytes_max
+            || (at_boundary && (is_half || self.overlapped_bytes > overlap_max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::cursor::VecCursor;
+    use crate::base::error::{Error, ErrorKind};
+    use crate::base::key::{Kind, SeqNo, TableId, compare};
+    use crate::base::range::KeyRange;
+    use crate::cache::BlockCache;
+    use crate::compaction::elide::Tombstones;
+    use crate::read::merge::MergeCursor;
+    use crate::sstable::{Table, TableSettings};
+    use crate::testing::{Entry, FailingCursor, parse_entries};
+    use crate::vfs::sim::SimDisk;
+
+    const STORE: u64 = 7;
+
+    /// A disk, and tables numbered from 1 on.
+    struct Tables {
+        disk: Arc<SimDisk>,
+        opened: u64,
+    }
+
+    impl Tables {
+        fn new() -> Self {
+            Self { disk: SimDisk::new(), opened: 0 }
+        }
+
+        fn open(&mut self) -> Result<TableWriter> {
+            self.opened += 1;
+            let settings = TableSettings { block_bytes: 1024, filter_bits_per_key: 10 };
+            TableWriter::create(&*self.disk, STORE, TableId(self.opened), settings)
+        }
+
+        /// Runs a job to its end; returns the number of steps.
+        fn run(&mut self, job: &mut MergeJob, step_bytes: usize) -> Result<usize> {
+            for steps in 1.. {
+                if job.step(step_bytes, &mut || self.open())? == MergeProgress::Done {
+                    return Ok(steps);
+                }
+            }
+            unreachable!()
+        }
+
+        fn entries(&self, summary: &TableSummary) -> Vec<Entry> {
+            let cache = BlockCache::new(1 << 20);
+            let table = Table::open(&*self.disk, STORE, summary.id, summary.bytes, &cache).unwrap();
+            let mut cursor = table.cursor();
+            let mut entries = Vec::new();
+            cursor.seek_first().unwrap();
+            while cursor.valid() {
+                entries.push((cursor.key().to_vec(), cursor.tag(), cursor.value().to_vec()));
+                cursor.next().unwrap();
+            }
+            entries
+        }
+    }
+
+    fn job(entries: Vec<Entry>, cuts: Cuts) -> MergeJob {
+        let elider = Elider::new(Vec::new(), Tombstones::from_deeper(Vec::new()));
+        MergeJob::new(Box::new(VecCursor::new(entries)), elider, cuts)
+    }
+
+    /// `n` keys `k000`, `k001`, ... with incompressible-looking values of 1,000 bytes.
+    fn puts(n: u64) -> Vec<Entry> {
+        let put = |i| (format!("k{i:03}").into_bytes(), tag(i + 1, Kind::Put), vec![i as u8; 1000]);
+        (0..n).map(put).collect()
+    }
+
+    fn tag(seq: u64, kind: Kind) -> Tag {
+        Tag::new(SeqNo::new(seq), kind)
+    }
+
+    fn ranges(job: &MergeJob) -> Vec<String> {
+        job.outputs().iter().map(|o| crate::testing::show_range(&o.range)).collect()
+    }
+
+    fn boundary(hi: &str, bytes: u64) -> Boundary {
+        Boundary { hi: hi.into(), bytes }
+    }
+
+    #[test]
+    fn outputs_are_cut_at_their_size() {
+        let mut job = job(puts(100), Cuts::at(30_000, Vec::new()));
+        Tables::new().run(&mut job, 1 << 20).unwrap();
+        let (last, full) = job.outputs().split_last().unwrap();
+        assert_eq!(full.len(), 3, "{:?}", ranges(&job));
+        for output in full {
+            assert!((30_000..34_000).contains(&output.bytes), "{output:?}");
+        }
+        assert!(last.bytes < 30_000);
+    }
+
+    #[test]
+    fn outputs_half_as_large_are_cut_at_boundaries() {
+        // 30,000 bytes are about 28 entries, half of that 14.
+        let boundaries = ["k005", "k015", "k018", "k031", "k080"].map(|hi| boundary(hi, 1)).into();
+        let mut job = job(puts(60), Cuts::at(30_000, boundaries));
+        Tables::new().run(&mut job, 1 << 20).unwrap();
+        assert_eq!(ranges(&job), ["[k000-k015]", "[k016-k031]", "[k032-k059]"]);
+    }
+
+    #[test]
+    fn small_outputs_are_cut_at_a_boundary_if_much_lies_under_them() {
+        let outputs_worth = |n: u64| n * 30_000;
+        let boundaries = vec![
+            boundary("k001", outputs_worth(20)),
+            boundary("k003", outputs_worth(6)),
+            boundary("k005", outputs_worth(25)),
+            boundary("k007", outputs_worth(1)),
+        ];
+        let mut job = job(puts(10), Cuts::at(30_000, boundaries));
+        Tables::new().run(&mut job, 1 << 20).unwrap();
+        assert_eq!(ranges(&job), ["[k000-k003]", "[k004-k007]", "[k008-k009]"]);
+    }
+
+    #[test]
+    fn c6_versions_of_a_key_stay_together() {
+        let mut entries = parse_entries("a#1000,put=x");
+        let versions =
+            |n: u64| (1..n).rev().map(|seq| (b"b".to_vec(), tag(seq, Kind::Put), vec![7; 99]));
+        entries.extend(versions(100));
+        entries.extend(parse_entries("c#1001,put=y"));
+        let snapshots = (1..100).map(SeqNo::new).collect();
+        let elider = Elider::new(snapshots, Tombstones::Kept);
+        let source = Box::new(VecCursor::new(entries.clone()));
+        let mut job = MergeJob::new(source, elider, Cuts::at(1, Vec::new()));
+        Tables::new().run(&mut job, 1).unwrap();
+        assert_eq!(ranges(&job), ["[a-a]", "[b-b]", "[c-c]"]);
+        assert_eq!(job.outputs()[1].entries, 99);
+    }
+
+    /// Keys that descend, as no sound source gives them.
+    struct Descending(u8);
+
+    impl Cursor for Descending {
+        fn valid(&self) -> bool {
+            self.0 < 2
+        }
+        fn seek_first(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn seek_last(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn seek(&mut self, _: &[u8], _: SeqNo) -> Result<()> {
+            Ok(())
+        }
+        fn seek_before(&mut self, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+        fn next(&mut self) -> Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
+        fn prev(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn key(&self) -> &[u8] {
+            [&b"b"[..], b"a"][usize::from(self.0)]
+        }
+        fn tag(&self) -> Tag {
+            tag(1, Kind::Put)
+        }
+        fn value(&self) -> &[u8] {
+            b""
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant C6")]
+    fn c6_outputs_that_descend_are_refused() {
+        let elider = Elider::new(Vec::new(), Tombstones::Kept);
+        let mut job = MergeJob::new(Box::new(Descending(0)), elider, Cuts::at(0, Vec::new()));
+        let _ = Tables::new().run(&mut job, 1 << 20);
+    }
+
+    #[test]
+    fn a_step_is_bounded() {
+        let mut one_by_one = job(puts(10), Cuts::none());
+        assert_eq!(Tables::new().run(&mut one_by_one, 1).unwrap(), 11);
+        let mut three_by_three = job(puts(10), Cuts::none());
+        assert_eq!(Tables::new().run(&mut three_by_three, 3000).unwrap(), 4);
+        let mut cut_by_cut = job(puts(10), Cuts::at(2000, Vec::new()));
+        let steps = Tables::new().run(&mut cut_by_cut, 1 << 20).unwrap();
+        assert_eq!(steps, cut_by_cut.outputs().len());
+    }
+
+    #[test]
+    fn nothing_kept_makes_no_table() {
+        for entries in ["", "a#3,delete", "a#3,delete a#2,put=x b#1,delete"] {
+            let mut tables = Tables::new();
+            let mut job = job(parse_entries(entries), Cuts::none());
+            tables.run(&mut job, 1 << 20).unwrap();
+            assert_eq!((job.outputs().len(), tables.opened), (0, 0), "{entries}");
+        }
+    }
+
+    #[test]
+    fn errors_of_sources_and_of_tables_come_through() {
+        for good_moves in 0..=10 {
+            let source = FailingCursor::new(VecCursor::new(puts(10)), good_moves);
+            let elider = Elider::new(Vec::new(), Tombstones::Kept);
+            let mut job = MergeJob::new(Box::new(source), elider, Cuts::none());
+            let error = Tables::new().run(&mut job, 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Io);
+            assert!(job.outputs().is_empty());
+        }
+        let mut job = job(puts(10), Cuts::none());
+        let full = &mut || Err(Error::new(ErrorKind::NoSpace, "planted"));
+        assert_eq!(job.step(1, full).unwrap_err().kind(), ErrorKind::NoSpace);
+    }
+
+    /// What the rules keep of `merged`, in one go.
+    fn elide(elider: &mut Elider, merged: &[Entry]) -> Vec<Entry> {
+        let mut kept = Vec::new();
+        for versions in merged.chunk_by(|a, b| a.0 == b.0) {
+            elider.begin_key(&versions[0].0);
+            for version in versions {
+                match elider.decide(version.1) {
+                    Fate::Keep => {}
+                    Fate::KeepUnder(tombstone) => {
+                        kept.push((version.0.clone(), tombstone, Vec::new()));
+                    }
+                    Fate::Wait | Fate::Superseded => continue,
+                }
+                kept.push(version.clone());
+            }
+        }
+        elider.end_key();
+        kept
+    }
+
+    proptest! {
+        /// However sources, steps and cuts fall: the tables hold what the rules keep, in order.
+        #[test]
+        fn c5_every_entry_is_written_or_accounted_for(
+            entries in prop::collection::vec((0..6u8, 0..4usize, any::<bool>()), 0..60),
+            snapshots in prop::collection::btree_set(0..64u64, 0..4),
+            output_bytes_max in prop_oneof![Just(0), Just(600), Just(u64::MAX)],
+            step_bytes in 0..200usize,
+        ) {
+            let mut dealt = vec![Vec::new(); 4];
+            let mut merged = Vec::new();
+            for (n, (key, source, delete)) in entries.into_iter().enumerate() {
+                let kind = if delete { Kind::Delete } else { Kind::Put };
+                let value = if delete { Vec::new() } else { vec![n as u8; 40] };
+                let entry = (vec![b'a' + key], tag(n as u64 + 1, kind), value);
+                dealt[source].push(entry.clone());
+                merged.push(entry);
+            }
+            let in_order = |a: &Entry, b: &Entry| compare((&a.0, a.1), (&b.0, b.1));
+            merged.sort_by(in_order);
+            dealt.iter_mut().for_each(|source| source.sort_by(in_order));
+            let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
+            let source = Box::new(MergeCursor::new(dealt.into_iter().map(boxed).collect()));
+            let elider = || {
+                let deeper = Tombstones::from_deeper(vec![KeyRange::new("b", "c")]);
+                Elider::new(snapshots.iter().copied().map(SeqNo::new).collect(), deeper)
+            };
+            let boundaries = vec![boundary("b", 1), boundary("d", 1)];
+            let mut job = MergeJob::new(source, elider(), Cuts::at(output_bytes_max, boundaries));
+            let mut tables = Tables::new();
+            tables.run(&mut job, step_bytes).unwrap();
+
+            let found: Vec<_> = job.outputs().iter().flat_map(|o| tables.entries(o)).collect();
+            let mut all_at_once = elider();
+            prop_assert_eq!(&found, &elide(&mut all_at_once, &merged));
+            let counts = all_at_once.counts();
+            prop_assert_eq!(job.counts(), MergeCounts {
+                entries_in: merged.len() as u64,
+                superseded: counts.superseded,
+                tombstones_dropped: counts.tombstones_dropped,
+            });
+        }
     }
 }

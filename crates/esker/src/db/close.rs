@@ -16,19 +16,34 @@ use crate::wal::{LogPosition, LogState, SealedSegment};
 /// A memtable over this size is flushed at close; a smaller one is read from the log at open.
 const CLOSE_FLUSH_BYTES: usize = 1 << 20;
 
+/// Gives the directory back at the end of a close, also of one that panics, and tells who waits
+/// for that.
+struct UnlockOnDrop<'a>(&'a Store);
+
+impl Drop for UnlockOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.env.notify();
+    }
+}
+
 impl Store {
-    /// Closes the store; the second and later calls do nothing. Whatever fails, the workers are
+    /// Closes the store; the second and later calls wait for the first. Whatever fails, the workers are
     /// stopped and the lock is released: what was acknowledged is in the log.
     ///
     /// # Errors
     /// The first thing that failed.
     pub fn close(&self) -> Result<()> {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            self.env.wait_until(&mut || self.is_unlocked());
+            return Ok(());
+        }
+        let _locked = UnlockOnDrop(self);
         let seat = match self.lead() {
             Ok(seat) => seat,
-            Err(_) => {
+            Err(error) => {
                 self.stop_workers();
-                self.release_lock();
-                return Ok(());
+                return Err(error);
             }
         };
         let mut writer = seat.into_writer();
@@ -45,7 +60,6 @@ impl Store {
             Some(error) => Err(error.clone()),
             None => self.seal_log(*writer),
         };
-        self.release_lock();
         flushed.and(sealed)
     }
 
@@ -77,8 +91,8 @@ impl Store {
         }
     }
 
-    fn release_lock(&self) {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn is_unlocked(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Syncs the log, cuts its tail, and states its length in the manifest.

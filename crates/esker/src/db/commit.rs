@@ -80,6 +80,8 @@ pub(crate) struct Writer {
 pub(crate) struct Seat<'a> {
     store: &'a Store,
     writer: Option<Box<Writer>>,
+    /// Whether the thread was unwinding before it led: then a panic is not the leader's.
+    was_panicking: bool,
 }
 
 impl CommitQueue {
@@ -101,6 +103,10 @@ impl CommitQueue {
 }
 
 impl<'a> Seat<'a> {
+    fn new(store: &'a Store, writer: Box<Writer>) -> Self {
+        Self { store, writer: Some(writer), was_panicking: std::thread::panicking() }
+    }
+
     pub fn writer(&mut self) -> &mut Writer {
         self.writer.as_mut().expect("a seat has the writer until it is dropped")
     }
@@ -114,10 +120,11 @@ impl<'a> Seat<'a> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let Some(writer) = self.writer.take() else { return };
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.was_panicking {
             let error = Error::new(ErrorKind::Poisoned, "a write panicked; reopen the store");
             self.store.health.set(HealthState::Poisoned(error.clone()));
             self.store.queue.refuse_waiting(&error);
+            self.store.env.notify();
             return;
         }
         let mut state = self.store.queue.state();
@@ -134,7 +141,7 @@ impl Store {
     /// Takes the right to lead if nobody has it.
     fn try_lead(&self) -> Option<Seat<'_>> {
         let writer = self.queue.state().writer.take()?;
-        Some(Seat { store: self, writer: Some(writer) })
+        Some(Seat::new(self, writer))
     }
 
     /// Waits for the right to lead.
@@ -177,7 +184,7 @@ impl Store {
                 && let Some(writer) = queue.writer.take()
             {
                 drop(queue);
-                let mut seat = Seat { store: self, writer: Some(writer) };
+                let mut seat = Seat::new(self, writer);
                 let mut answers = self.commit_group(seat.writer(), &[(batch, durability)]);
                 return answers.pop().expect("one answer per batch");
             }
@@ -291,7 +298,7 @@ impl Store {
     }
 
     /// `Ok` if the log can take the next record, after mending what can be mended.
-    fn ensure_writable(&self, writer: &mut Writer) -> Result<()> {
+    pub fn ensure_writable(&self, writer: &mut Writer) -> Result<()> {
         if self.health.is_healthy() && writer.log_broken.is_none() {
             return Ok(());
         }
@@ -315,12 +322,10 @@ impl Store {
     /// Goes on in a new segment after a failed append, durably, so that no crash can bring the
     /// failed group back.
     fn replace_log(&self, writer: &mut Writer) -> Result<()> {
-        let replaced = self.rotate_log(writer, Rotation::AfterFailure).and_then(|()| {
-            self.syncer.sync()?;
-            Ok(())
-        });
-        match replaced {
+        match self.rotate_log(writer, Rotation::AfterFailure) {
             Ok(()) => {
+                // Its failure is final, also for lack of space: nobody knows what was written.
+                self.sync_log()?;
                 writer.log_broken = None;
                 Ok(())
             }

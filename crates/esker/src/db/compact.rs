@@ -64,6 +64,7 @@ pub(crate) enum Manual {
 /// A compaction at work.
 pub(crate) struct RunningCompaction {
     pub keyspace: KeyspaceId,
+    pub plan: CompactionPlan,
 }
 
 /// Carries out one plan.
@@ -83,6 +84,7 @@ pub(crate) struct CompactionJob {
 enum Outcome {
     Unfinished,
     Installed,
+    /// The manifest may name its files.
     InDoubt,
 }
 
@@ -133,30 +135,35 @@ impl Store {
     }
 
     /// The picker's view of a keyspace.
-    fn pick_state(&self, structure: &Structure, core: &KeyspaceCore) -> PickState {
+    fn pick_state<'s>(&self, structure: &'s Structure, core: &KeyspaceCore) -> PickState<'s> {
         let version = &structure.state.keyspaces[&core.id].version;
-        PickState::new(
+        let state = PickState::new(
             structure.state.fixed.level_base_bytes,
             self.memtable_bytes.load(std::sync::atomic::Ordering::Relaxed),
             version.tables().map(|(level, meta)| pick::PickTable {
                 id: meta.id,
                 level,
-                range: meta.range.clone(),
+                range: &meta.range,
                 bytes: meta.bytes,
+                entries: meta.entries,
+                keys: meta.keys,
                 tombstones: meta.tombstones,
+                seq_min: meta.seq_min,
                 seq_max: meta.seq_max,
             }),
-        )
+        );
+        let running = structure.running.iter().filter(|running| running.keyspace == core.id);
+        running.fold(state, |state, running| state.with_running(&running.plan))
     }
 
-    /// How many levels of a keyspace are due, or being compacted.
+    /// How many compactions of a keyspace are running, and how many levels are due besides.
     pub fn compactions_pending(&self, structure: &Structure, core: &KeyspaceCore) -> u64 {
         if structure.core(core.id).is_none() {
             return 0;
         }
         let running = structure.running.iter().filter(|r| r.keyspace == core.id).count() as u64;
         let due = pick::due_levels(&self.pick_state(structure, core)) as u64;
-        running.max(due)
+        running + due
     }
 
     fn start(
@@ -166,7 +173,7 @@ impl Store {
         plan: CompactionPlan,
         asked: Option<&Arc<ManualCompaction>>,
     ) -> CompactionJob {
-        structure.running.push(RunningCompaction { keyspace: keyspace.id });
+        structure.running.push(RunningCompaction { keyspace: keyspace.id, plan: plan.clone() });
         let view = keyspace.view();
         let inputs = input_tables(&view, &plan);
         let bytes_read = inputs.iter().map(|(_, table)| table.summary().bytes).sum();
@@ -204,7 +211,7 @@ impl Store {
             .wait_until(&mut || asked.done.get().is_some() || self.health.check_reads().is_err());
         match asked.done.get() {
             Some(answer) => answer.clone(),
-            None => Err(Error::closed("the store")),
+            None => self.health.check_reads().and(Err(Error::closed("the store"))),
         }
     }
 
@@ -327,6 +334,8 @@ impl CompactionJob {
         let opened: Result<Vec<_>> = metas.iter().map(|meta| store.open_table(meta)).collect();
         let opened = opened?;
         let report = self.report(outputs);
+        // Also if it panics from here on: the edit may be durable.
+        self.outcome = Outcome::InDoubt;
         let (plan, keyspace) = (&self.plan, &self.keyspace);
         let installed = store.install(
             self.files.iter().map(|id| FileName::Table(*id)).collect(),
@@ -376,9 +385,6 @@ impl Drop for CompactionJob {
         if self.outcome == Outcome::Unfinished {
             let files: Vec<_> = self.files.iter().map(|id| FileName::Table(*id)).collect();
             self.store.remove_files(&files);
-        }
-        if let Some(asked) = &self.asked {
-            let _ = asked.done.set(Err(Error::closed("the store")));
         }
         let mut structure = self.store.structure();
         structure.running.clear();

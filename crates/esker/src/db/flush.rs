@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
-use crate::base::key::{KeyspaceId, SeqNo, TableId};
+use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, TableId};
 use crate::base::names::FileName;
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
@@ -49,7 +49,7 @@ pub(crate) struct FlushJob {
 enum Outcome {
     Unfinished,
     Installed,
-    /// It failed in a way that leaves the manifest in doubt about its file.
+    /// The manifest may name its file.
     InDoubt,
 }
 
@@ -101,7 +101,7 @@ impl Store {
     /// is the table of its active memtable, if that held something.
     pub fn flush_keyspace(&self, id: KeyspaceId) -> Result<Option<Arc<TableMeta>>> {
         let mut seat = self.lead()?;
-        self.health.check_writes()?;
+        self.ensure_writable(seat.writer())?;
         if !seat.writer().actives.contains_key(&id) {
             return Err(Error::closed("the keyspace"));
         }
@@ -176,10 +176,15 @@ impl FlushJob {
         let meta = Arc::new(table_meta(&summary));
         let table = store.open_table(&meta)?;
         let frozen = self.frozen.clone();
+        // Also if it panics from here on: the edit may be durable.
+        self.outcome = Outcome::InDoubt;
         let installed = store.install(
             vec![FileName::Table(self.table)],
-            |structure| Ok((flush_edit(&store, structure, &frozen, &meta)?, ())),
-            |structure, ()| publish_flush(structure, &frozen, &table, &meta),
+            |structure| flush_edit(&store, structure, &frozen, &meta),
+            |structure, needed_from| {
+                publish_flush(structure, &frozen, &table, &meta);
+                free_segments(structure, needed_from);
+            },
         );
         self.outcome = match &installed {
             Ok(()) => Outcome::Installed,
@@ -244,12 +249,13 @@ pub(crate) fn table_meta(summary: &TableSummary) -> TableMeta {
     }
 }
 
+/// The edit, and the first log segment that it leaves in use.
 fn flush_edit(
     store: &Store,
     structure: &Structure,
     frozen: &Frozen,
     meta: &Arc<TableMeta>,
-) -> Result<Edit> {
+) -> Result<(Edit, SegmentNo)> {
     let id = frozen.keyspace.id;
     frozen.keyspace.check_not_dropped()?;
     let first = structure.frozen.iter().find(|waiting| waiting.keyspace.id == id);
@@ -263,7 +269,9 @@ fn flush_edit(
     counters.flush_bytes += meta.bytes;
     counters.user_bytes_flushed += frozen.memtable.user_bytes();
     let remaining = structure.oldest_unflushed_but(&frozen.memtable);
-    Ok(Edit {
+    let log = log_state(structure, remaining, store.syncer.synced());
+    let needed_from = log.sealed.first().map_or(log.live_from, |sealed| sealed.segment);
+    let edit = Edit {
         keyspaces: vec![(
             id,
             KeyspaceEdit {
@@ -273,9 +281,13 @@ fn flush_edit(
                 ..KeyspaceEdit::default()
             },
         )],
-        log: Some(log_state(structure, remaining, store.syncer.synced())),
+        log: Some(log),
+        // A dropped keyspace may have had the last of them, and no table. A number at or below
+        // `flushed_seq` that is given out again would not be replayed.
+        last_seq: Some(frozen.through),
         ..Edit::default()
-    })
+    };
+    Ok((edit, needed_from))
 }
 
 /// What the manifest shall know of the log once everything below `oldest_unflushed` is in tables.
@@ -308,8 +320,12 @@ fn publish_flush(
     core.publish(next, structure);
     structure.frozen.retain(|waiting| !Arc::ptr_eq(&waiting.memtable, &frozen.memtable));
     let _ = frozen.flushed.set(Arc::clone(meta));
-    let oldest = structure.oldest_unflushed();
-    while structure.segments.front().is_some_and(|segment| segment.is_flushed(oldest)) {
+}
+
+/// Gives up the segments that the durable edit does not name; what could be freed since it was
+/// built is left to the next one.
+fn free_segments(structure: &mut Structure, needed_from: SegmentNo) {
+    while structure.segments.front().is_some_and(|segment| segment.number < needed_from) {
         let segment = structure.segments.pop_front().expect("it was just looked at");
         structure.obsolete.push(FileName::Log(segment.number));
     }

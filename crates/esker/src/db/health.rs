@@ -70,6 +70,10 @@ impl Health {
         self.trouble.load(Ordering::Acquire) == 0
     }
 
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self.state(), HealthState::Poisoned(_))
+    }
+
     /// `Ok` if reads are answered.
     pub fn check_reads(&self) -> Result<()> {
         if self.trouble.load(Ordering::Acquire) < READS_REFUSED_FROM {

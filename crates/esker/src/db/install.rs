@@ -70,10 +70,13 @@ impl Store {
     }
 
     /// Waits for the manifest; `None` if it must be written anew.
+    ///
+    /// # Errors
+    /// `Poisoned`: who had taken it may not bring it back.
     fn take_manifest(&self) -> Result<Option<Manifest>> {
         let mut taken = None;
         self.env.wait_until(&mut || {
-            if taken.is_some() {
+            if taken.is_some() || self.health.is_poisoned() {
                 return true;
             }
             let mut structure = self.structure();
@@ -84,7 +87,10 @@ impl Store {
             };
             taken.is_some()
         });
-        taken.ok_or_else(|| Error::closed("the store"))
+        match taken {
+            Some(manifest) => Ok(manifest),
+            None => self.health.check_reads().and(Err(Error::closed("the store"))),
+        }
     }
 
     fn give_back_manifest(&self, manifest: Option<Manifest>) {
@@ -103,12 +109,18 @@ impl Store {
         };
         match manifest.append(edit) {
             Ok(()) => Ok(manifest),
-            Err(error) if error.kind() == ErrorKind::NoSpace && self.release_reserve() => {
-                let mut manifest = self.renew_manifest(Some(manifest.number()))?;
-                manifest.append(edit)?;
+            Err(error) => {
+                self.structure().doubtful.push(FileName::Manifest(manifest.number()));
+                if error.kind() != ErrorKind::NoSpace || !self.release_reserve() {
+                    return Err(error);
+                }
+                let mut manifest = self.renew_manifest(None)?;
+                let number = manifest.number();
+                manifest.append(edit).inspect_err(|_| {
+                    self.structure().doubtful.push(FileName::Manifest(number));
+                })?;
                 Ok(manifest)
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -124,20 +136,24 @@ impl Store {
     }
 
     /// Writes the present state into a new manifest and puts it in force; what the old one had in
-    /// doubt is garbage from then on.
+    /// doubt is garbage from then on, and so is every manifest before.
     fn renew_manifest(&self, old: Option<u64>) -> Result<Manifest> {
         let number = self.new_file_number();
         let state = {
             let mut structure = self.structure();
             structure.state.next_file = self.next_file.load(Ordering::Relaxed);
+            structure.doubtful.extend(old.map(FileName::Manifest));
             structure.state.clone()
         };
-        let manifest = Manifest::create(&self.disk, number, &state)?;
+        let created = Manifest::create(&self.disk, number, &state);
         let mut structure = self.structure();
-        let doubtful = std::mem::take(&mut structure.doubtful);
-        structure.obsolete.extend(doubtful);
-        structure.obsolete.extend(old.map(FileName::Manifest));
-        Ok(manifest)
+        if created.is_ok() {
+            let doubtful = std::mem::take(&mut structure.doubtful);
+            structure.obsolete.extend(doubtful);
+        } else {
+            structure.doubtful.push(FileName::Manifest(number));
+        }
+        created
     }
 
     /// After the edit is durable: publish, mark, remove.

@@ -35,10 +35,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::KeyspaceId;
 use crate::base::limits;
 use crate::base::names::FileName;
+use crate::db::health::HealthState;
 use crate::db::keyspace::{Handle, Keyspace};
 use crate::db::options::{IfMissing, Options, Settings};
 use crate::db::store::{KeyspaceCore, Store, Structure};
@@ -181,8 +182,11 @@ impl Db {
     /// store is reopened.
     pub fn sync(&self) -> Result<()> {
         self.store().health.check_reads()?;
-        self.store().health.check_writes()?;
-        self.store().sync_log()
+        match self.store().health.check_writes() {
+            // What is in the log needs no space to be made durable.
+            Err(error) if error.kind() != ErrorKind::NoSpace => Err(error),
+            _ => self.store().sync_log(),
+        }
     }
 
     /// Writes all memtables into tables, and returns when that is done.
@@ -243,7 +247,7 @@ impl Store {
         if let Some(core) = self.find_keyspace(name) {
             return Ok(core);
         }
-        self.health.check_writes()?;
+        self.ensure_writable(seat.writer())?;
         self.sync_log()?;
         let memtable = self.settings.memtable();
         let build = |structure: &Structure| {
@@ -272,10 +276,10 @@ impl Store {
         let core = self
             .find_keyspace(name)
             .ok_or_else(|| Error::invalid(format!("there is no keyspace {name:?}")))?;
-        self.health.check_writes()?;
+        self.ensure_writable(seat.writer())?;
         self.sync_log()?;
         let edit = Edit { dropped: vec![core.id], ..Edit::default() };
-        self.install(
+        let dropped = self.install(
             Vec::new(),
             |_| Ok((edit, ())),
             |structure, ()| {
@@ -286,10 +290,23 @@ impl Store {
                 let tables = view.levels.iter().flat_map(|tables| tables.iter());
                 structure.obsolete.extend(tables.map(|table| FileName::Table(table.summary().id)));
             },
-        )?;
+        );
+        if let Err(error) = dropped {
+            self.take_back_in_doubt(&error);
+            return Err(error);
+        }
         if let Some(memtable) = seat.writer().actives.remove(&core.id) {
             seat.writer().active_bytes -= memtable.bytes() as u64;
         }
         Ok(())
+    }
+
+    /// After a drop that may be durable: the next write to the keyspace would be lost by a crash,
+    /// so a new manifest says first that it is still there. Without one nothing is taken.
+    fn take_back_in_doubt(&self, error: &Error) {
+        let nothing = |_: &Structure| Ok((Edit::default(), ()));
+        if self.install(Vec::new(), nothing, |_, ()| ()).is_err() {
+            self.health.set(HealthState::WriteFenced(error.clone()));
+        }
     }
 }

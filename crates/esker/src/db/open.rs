@@ -16,7 +16,7 @@
 //! manifest stays in force until the new one is, and what it names is removed after that.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::base::batch::decode_ops;
@@ -40,6 +40,9 @@ use crate::wal::{Log, LogPosition, LogState, SealedSegment, recover};
 /// After a crash file numbers go on this much further: further than any process can have counted
 /// since the last edit that reached the disk, so that no number is ever used twice.
 const NUMBERS_SKIPPED_AFTER_A_CRASH: u64 = 1 << 20;
+
+/// No store counts its files this far: a file with such a number is not one that it made.
+const FILE_NUMBERS_MAX: u64 = 1 << 62;
 
 /// The reserve file's size: room for one manifest snapshot and this much.
 const RESERVE_BYTES_MIN: u64 = 64 << 10;
@@ -162,7 +165,7 @@ fn read_log(
     while segments.front().is_some_and(|s| s.is_flushed(oldest)) {
         segments.pop_front();
     }
-    let manifest_number = first_free_number(&state, listing);
+    let manifest_number = first_free_number(&state, listing)?;
     let log_number = SegmentNo(manifest_number + 1);
     state.next_file = log_number.0 + 1;
     state.last_seq = next_seq.minus_one();
@@ -176,13 +179,18 @@ fn read_log(
 }
 
 /// The first number for files of this process. A clean close leaves `live_from == next_file`.
-fn first_free_number(state: &StoreState, listing: &Listing) -> u64 {
-    let highest = listing.files.iter().filter_map(|(name, _)| name.number()).max().unwrap_or(0);
-    let free = state.next_file.max(highest.saturating_add(1));
+fn first_free_number(state: &StoreState, listing: &Listing) -> Result<u64> {
+    let numbered = listing.files.iter().filter_map(|(name, _)| Some((name.number()?, *name)));
+    let highest = numbered.max();
+    if let Some((number, name)) = highest.filter(|(number, _)| *number >= FILE_NUMBERS_MAX) {
+        let expected = format!("below {FILE_NUMBERS_MAX}");
+        return Err(Error::corrupt(name, 0, "file number", expected, number));
+    }
+    let free = state.next_file.max(highest.map_or(0, |(number, _)| number + 1));
     if state.log.live_from.0 == state.next_file {
-        free
+        Ok(free)
     } else {
-        free.saturating_add(NUMBERS_SKIPPED_AFTER_A_CRASH)
+        Ok(free.saturating_add(NUMBERS_SKIPPED_AFTER_A_CRASH))
     }
 }
 
@@ -273,7 +281,7 @@ fn missing_tables(disk: &dyn Disk, state: &StoreState) -> String {
     if names.is_empty() { String::from("none") } else { names.join(", ") }
 }
 
-#[allow(clippy::too_many_arguments)] // the one place where all parts of a store meet
+#[expect(clippy::too_many_arguments, reason = "the one place where all parts of a store meet")]
 fn assemble(
     disk: Arc<dyn Disk>,
     env: Arc<dyn Env>,
@@ -343,6 +351,7 @@ fn assemble(
             reserve_held: false,
         }),
         workers: Mutex::new(None),
+        closing: AtomicBool::new(false),
         lock: Mutex::new(None),
         foreign_files: listing.foreign.clone(),
     })

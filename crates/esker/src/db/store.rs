@@ -70,6 +70,8 @@ pub(crate) struct Store {
     pub health: Health,
     pub structure: Mutex<Structure>,
     pub workers: Mutex<Option<Box<dyn Workers>>>,
+    /// Whether somebody closes the store or has closed it.
+    pub closing: AtomicBool,
     /// Held until the store is closed.
     pub lock: Mutex<Option<Box<dyn LockGuard>>>,
     /// Names in the directory that are not ours.

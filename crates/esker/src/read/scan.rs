@@ -247,7 +247,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`seek`](Self::seek).
-    #[allow(clippy::should_implement_trait)] // it lends its entries, which an Iterator cannot
+    #[expect(clippy::should_implement_trait, reason = "it lends its entries")]
     pub fn next(&mut self) -> Result<bool> {
         self.go(VisibleCursor::next)
     }

@@ -8,7 +8,6 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::base::codec::round_up;
 use crate::base::error::{Error, Result};
 use crate::base::hash::page_checksum;
 use crate::base::key::TableId;
@@ -166,11 +165,6 @@ pub(super) fn check(piece: &[u8], place: Place, at: At) -> Result<()> {
         return Ok(());
     }
     Err(at.corrupt("checksum", format_args!("{expected:#018x}"), format_args!("{found:#018x}")))
-}
-
-/// The next multiple of [`ALIGN`].
-pub(super) fn align(n: u64) -> u64 {
-    round_up(n, ALIGN as u64).expect("lengths of pieces are far from the top of u64")
 }
 
 /// The little-endian `u16` at `offset`, which the caller has checked to lie inside.

@@ -107,11 +107,6 @@ impl TableWriter {
         Ok(())
     }
 
-    /// How many entries were added.
-    pub fn entries(&self) -> u64 {
-        self.totals.entries
-    }
-
     /// About how long the file would be if it were finished now.
     pub fn estimated_bytes(&self) -> u64 {
         let filter = FilterShape::new(self.hashes.len(), self.settings.filter_bits_per_key);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::base::invariant;
 use crate::base::key::TableId;
 use crate::base::limits::LEVELS;
-use crate::base::range::KeyRange;
 use crate::version::{KeyspaceEdit, TableMeta};
 
 /// The tables of a keyspace. L0 has the newest first, the others are sorted by key range.
@@ -26,29 +25,8 @@ impl Version {
         self.levels.iter().enumerate().flat_map(|(n, level)| level.iter().map(move |t| (n, t)))
     }
 
-    /// Bytes of the tables of level `n`.
-    pub fn level_bytes(&self, n: usize) -> u64 {
-        self.levels[n].iter().map(|table| table.bytes).sum()
-    }
-
-    /// Which table of level `n`, 1 or deeper, has `key` in its range.
-    pub fn find(&self, n: usize, key: &[u8]) -> Option<usize> {
-        assert!(n > 0, "several tables of L0 may have a key");
-        let at = self.levels[n].partition_point(|table| table.range.hi() < key);
-        self.levels[n].get(at).filter(|table| table.range.contains(key)).map(|_| at)
-    }
-
-    /// The tables of level `n` that have a key range in common with `range`, in their order.
-    pub fn overlapping(&self, n: usize, range: &KeyRange) -> Vec<Arc<TableMeta>> {
-        self.levels[n].iter().filter(|table| table.range.overlaps(range)).cloned().collect()
-    }
-
-    /// The deepest level that has a table.
-    pub fn deepest_nonempty(&self) -> Option<usize> {
-        self.levels.iter().rposition(|level| !level.is_empty())
-    }
-
     /// This picture with `edit` made; tables are removed before others are added.
+    #[cfg(test)]
     pub fn apply(&self, edit: &KeyspaceEdit) -> Result<Version, Broken> {
         let mut next = self.clone();
         next.change(edit)?;
@@ -222,19 +200,6 @@ mod tests {
         .unwrap();
         assert_eq!(ids(&version, 0), [2, 1]);
         assert_eq!(ids(&version, 1), [4, 3]);
-        assert_eq!(version.deepest_nonempty(), Some(1));
-        assert_eq!(version.level_bytes(1), 3 + 4);
-        for (key, found) in [("a", None), ("b", Some(0)), ("c", Some(0)), ("d", None)] {
-            assert_eq!(version.find(1, key.as_bytes()), found, "{key}");
-        }
-        for (key, found) in [("m", Some(1)), ("p", Some(1)), ("q", None)] {
-            assert_eq!(version.find(1, key.as_bytes()), found, "{key}");
-        }
-        let range = KeyRange::new("c", "m");
-        let overlapping: Vec<_> =
-            version.overlapping(1, &range).iter().map(|table| table.id.0).collect();
-        assert_eq!(overlapping, [4, 3]);
-        assert_eq!(version.overlapping(1, &KeyRange::new("d", "l")), []);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::version::codec;
 use crate::version::current::{encode_current, encode_header};
 use crate::version::{Edit, StoreState};
 use crate::vfs::{AppendFile, Disk, SyncFile};
-use crate::wal::record::{Place, RecordKind, encode_record};
+use crate::wal::record::{Place, Record, RecordKind};
 
 /// The manifest in force, open for edits.
 pub struct Manifest {
@@ -89,7 +89,8 @@ impl Manifest {
         }
         let place = Place { store_id: self.store_id, file_number: self.number, offset: self.bytes };
         let mut record = Vec::new();
-        encode_record(&mut record, place, kind, self.next_record, 0, self.synced, payload);
+        let (seq, synced_upto) = (self.next_record, self.synced);
+        Record { kind, seq, op_count: 0, synced_upto, payload }.encode(place, &mut record);
         self.is_in_doubt = true;
         self.file.append(&record)?;
         self.is_in_doubt = false;

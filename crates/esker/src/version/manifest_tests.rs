@@ -13,7 +13,7 @@ use crate::base::random::Random;
 use crate::vfs::Disk;
 use crate::vfs::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, When};
 use crate::vfs::sim::{CrashPolicy, SimDisk};
-use crate::wal::record::{Place, RecordKind, encode_record};
+use crate::wal::record::{Place, Record, RecordKind};
 use proptest::prelude::*;
 
 fn new_state(store_id: u64) -> StoreState {
@@ -272,8 +272,8 @@ fn with_record(kind: RecordKind, payload: &[u8]) -> Result<StoreState> {
     let (disk, _) = with_two_edits();
     let mut bytes = disk.bytes(FIRST).unwrap();
     let place = Place { store_id: 1, file_number: 1, offset: bytes.len() as u64 };
-    let fifth = crate::base::key::SeqNo::new(5);
-    encode_record(&mut bytes, place, kind, fifth, 0, 0, payload);
+    let seq = crate::base::key::SeqNo::new(5);
+    Record { kind, seq, op_count: 0, synced_upto: 0, payload }.encode(place, &mut bytes);
     disk.put_file(FIRST, &bytes);
     state(&disk)
 }

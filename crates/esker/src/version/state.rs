@@ -105,7 +105,9 @@ impl StoreState {
         self.last_seq = self.last_seq.max(edit.last_seq.unwrap_or_default());
         for id in &edit.dropped {
             let is_there = *id != KeyspaceId::DEFAULT && self.keyspaces.remove(id).is_some();
-            require(is_there, Rule::KeyspaceIsThere, || format!("{id:?} is dropped"))?;
+            if !is_there {
+                return Err(Broken::new(Rule::KeyspaceIsThere, format!("{id:?} is dropped")));
+            }
         }
         for (id, name) in &edit.created {
             self.create_keyspace(*id, name)?;
@@ -119,10 +121,12 @@ impl StoreState {
 
     fn create_keyspace(&mut self, id: KeyspaceId, name: &str) -> Result<(), Broken> {
         let next = self.next_keyspace;
-        let is_fresh = id.0 >= next && id.0 < u32::MAX;
-        require(is_fresh, Rule::NeverBack, || format!("{id:?} is made where {next} is next"))?;
-        let is_taken = self.keyspaces.values().any(|keyspace| keyspace.name == name);
-        require(!is_taken, Rule::KeyspaceIsThere, || format!("two keyspaces {name:?}"))?;
+        if id.0 < next || id.0 == u32::MAX {
+            return Err(back(format!("{id:?} is made where {next} is next")));
+        }
+        if self.keyspaces.values().any(|keyspace| keyspace.name == name) {
+            return Err(Broken::new(Rule::KeyspaceIsThere, format!("two keyspaces {name:?}")));
+        }
         self.next_keyspace = id.0 + 1;
         let keyspace = KeyspaceState { name: name.to_owned(), ..KeyspaceState::default() };
         self.keyspaces.insert(id, keyspace);
@@ -131,21 +135,24 @@ impl StoreState {
 
     fn change_keyspace(&mut self, id: KeyspaceId, edit: &KeyspaceEdit) -> Result<(), Broken> {
         for (_, table) in &edit.added {
-            let is_ours = table.id.0 < self.next_file;
-            let next = self.next_file;
-            require(is_ours, Rule::NeverBack, || format!("table {}, next is {next}", table.id))?;
+            if table.id.0 >= self.next_file {
+                return Err(back(format!("table {}, next is {}", table.id, self.next_file)));
+            }
             self.last_seq = self.last_seq.max(table.seq_max);
         }
         let missing = || Broken::new(Rule::KeyspaceIsThere, format!("{id:?} is changed"));
         let keyspace = self.keyspaces.get_mut(&id).ok_or_else(missing)?;
         if let Some(seq) = edit.flushed_seq {
             let old = std::mem::replace(&mut keyspace.flushed_seq, seq);
-            require(old <= seq, Rule::NeverBack, || format!("flushed {seq} after {old}"))?;
+            if seq < old {
+                return Err(back(format!("flushed {seq} after {old}")));
+            }
         }
         if let Some(counters) = edit.counters {
             let old = std::mem::replace(&mut keyspace.counters, counters);
-            let grown = old.totals().iter().zip(counters.totals()).all(|(old, new)| *old <= new);
-            require(grown, Rule::NeverBack, || format!("{counters:?} after {old:?}"))?;
+            if old.totals().iter().zip(counters.totals()).any(|(old, new)| new < *old) {
+                return Err(back(format!("{counters:?} after {old:?}")));
+            }
         }
         Arc::make_mut(&mut keyspace.version).change(edit)
     }
@@ -155,11 +162,13 @@ impl StoreState {
         let mut horizon = stated(self.log.horizon).max(stated(edit.horizon));
         if let Some(log) = &edit.log {
             let (old, new) = (self.log.live_from, log.live_from);
-            require(old <= new, Rule::NeverBack, || format!("log from {new} after {old}"))?;
+            if new < old {
+                return Err(back(format!("log from {new} after {old}")));
+            }
             let rising = log.sealed.windows(2).all(|pair| pair[0].segment < pair[1].segment);
-            let below = log.sealed.last().is_none_or(|last| last.segment < new);
-            let text = || format!("sealed segments {:?} below {new}", log.sealed);
-            require(rising && below, Rule::NeverBack, text)?;
+            if !rising || log.sealed.last().is_some_and(|last| last.segment >= new) {
+                return Err(back(format!("sealed segments {:?} below {new}", log.sealed)));
+            }
             horizon = horizon.max(stated(log.horizon));
             self.log = log.clone();
         }
@@ -181,8 +190,8 @@ impl StoreState {
     }
 }
 
-fn require(holds: bool, rule: Rule, text: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(Broken::new(rule, text())) }
+fn back(text: String) -> Broken {
+    Broken::new(Rule::NeverBack, text)
 }
 
 #[cfg(test)]

@@ -280,8 +280,7 @@ impl OsLock {
     fn take(disk: &OsDisk) -> Result<Self> {
         let explain = |errno| failed("lock", disk.path.display(), errno);
         let stat = rustix::fs::fstat(&disk.dir).map_err(explain)?;
-        // Narrower, or signed, on other systems.
-        #[allow(clippy::unnecessary_cast)]
+        #[allow(clippy::unnecessary_cast, reason = "narrower, or signed, on other systems")]
         let directory = (stat.st_dev as u64, stat.st_ino as u64);
         if !lock(&LOCKED).insert(directory) {
             return Err(locked(disk, "this process"));

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::recover::RecoveredLog;
 use super::*;
 use crate::base::batch::WriteBatch;
 use crate::base::error::{ErrorKind, Result};
@@ -321,7 +322,7 @@ impl Drop for Planted {
 const SEEDS: u64 = 4_000;
 
 #[test]
-fn w6_no_seed_finds_anything_and_recovery_changes_no_file() {
+fn no_seed_finds_anything_and_recovery_changes_no_file() {
     for seed in 0..SEEDS {
         run(seed).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
     }

@@ -9,7 +9,7 @@ use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::vfs::{AppendFile, Disk};
-use crate::wal::record::{Place, RecordKind, encode_record};
+use crate::wal::record::{Place, Record, RecordKind};
 use crate::wal::segment::SegmentHeader;
 use crate::wal::sync::LogSyncer;
 use crate::wal::{LogPosition, SealedSegment};
@@ -100,8 +100,9 @@ impl Log {
             file_number: self.active.segment.0,
             offset: self.active.end + self.group.len() as u64,
         };
-        let (kind, synced) = (RecordKind::Batch, self.group_synced);
-        encode_record(&mut self.group, place, kind, seq, op_count, synced, payload);
+        let synced_upto = self.group_synced;
+        let record = Record { kind: RecordKind::Batch, seq, op_count, synced_upto, payload };
+        record.encode(place, &mut self.group);
         self.next_seq = seq.plus(u64::from(op_count));
     }
 
@@ -125,8 +126,10 @@ impl Log {
     }
 
     /// Goes on in a new segment, whose header names this one and its final length. After an error
-    /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number.
+    /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number;
+    /// after a failed sync nothing may, and this returns that error.
     pub fn rotate(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
+        self.syncer.check()?;
         invariant!(W2, !self.is_closed, "rotation of closed segment {}", self.active.segment);
         let active = self.open_next(next, first_seq)?;
         Ok(self.switch_to(active))
@@ -175,11 +178,13 @@ impl Log {
     }
 
     /// The end of the last group written.
+    #[cfg(test)]
     pub fn end(&self) -> LogPosition {
         LogPosition { segment: self.active.segment, offset: self.active.end }
     }
 
     /// The segment that takes records.
+    #[cfg(test)]
     pub fn active(&self) -> SegmentNo {
         self.active.segment
     }
@@ -298,13 +303,61 @@ mod tests {
     }
 
     #[test]
+    fn a_log_closed_after_a_failed_write_ends_before_it() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        let good = log.end();
+        let rule = FaultRule::new(When::Nth(1), Fault::Short(20, Errno::IO)).op(DiskOp::Append);
+        disk.set_faults(FaultPlan::new(0).rule(rule));
+        assert!(put(&mut log, 2).is_err());
+        assert!(disk.files()[0].1 > good.offset);
+        let sealed = log.seal().unwrap();
+        assert_eq!((sealed.segment, sealed.bytes), (good.segment, good.offset));
+        assert_eq!(disk.files()[0].1, good.offset, "the tail is cut");
+    }
+
+    #[test]
+    fn syncs_run_beside_the_writer_and_each_other() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        let syncer = log.syncer();
+        std::thread::scope(|scope| {
+            let sync = || {
+                let mut last = syncer.synced();
+                while last.segment < SegmentNo(13) {
+                    let synced = syncer.sync().unwrap();
+                    assert!(synced >= last, "{synced} after {last}");
+                    last = synced;
+                }
+            };
+            scope.spawn(sync);
+            scope.spawn(sync);
+            for seq in 1..=1000 {
+                put(&mut log, seq).unwrap();
+                let before = log.end();
+                if seq % 100 == 0 {
+                    log.rotate(SegmentNo(3 + seq / 100), SeqNo::new(seq + 1)).unwrap();
+                    assert!(log.syncer().sync().unwrap() >= before);
+                }
+            }
+        });
+        assert_eq!(syncer.sync().unwrap(), log.end());
+    }
+
+    #[test]
     fn a_failed_sync_cannot_be_gone_on_from() {
         let disk = SimDisk::new();
         let mut log = log(&disk);
         put(&mut log, 1).unwrap();
         fail_next(&disk, DiskOp::Sync);
         let error = log.syncer().sync().unwrap_err();
-        let again = log.replace(SegmentNo(4), SeqNo::new(2)).unwrap_err();
-        assert_eq!(error.to_string(), again.to_string());
+        // The group is in doubt, so its writer may take its numbers for free.
+        for again in
+            [log.rotate(SegmentNo(4), SeqNo::new(1)), log.replace(SegmentNo(4), SeqNo::new(1))]
+        {
+            assert_eq!(error.to_string(), again.unwrap_err().to_string());
+        }
+        assert_eq!(error.to_string(), log.seal().unwrap_err().to_string());
     }
 }

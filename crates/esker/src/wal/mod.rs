@@ -28,12 +28,13 @@
 //!   the names
 //! - W4: a record states no more bytes of its file as durable than stand in front of it
 //! - W5: the length at which a segment is sealed is the end of a record
-//! - W6: recovery changes no file
+//!
+//! Recovery changes no file, so that a crash in its midst leaves the same recovery to be done.
 //!
 //! Threads: `Log` belongs to one leader at a time. `LogSyncer` has a mutex over a few words, never
 //! held over I/O. `recover` runs alone.
 //!
-//! A crash leaves: any of the bytes behind the horizon. A crash of recovery: the same recovery.
+//! A crash leaves: any of the bytes behind the horizon.
 //!
 //! Not here: recycled and mapped segments (the format is ready for both: a record's first 8 bytes
 //! validate it, and checksums are bound to the segment's number). No defence against a system
@@ -61,7 +62,7 @@ mod sync;
 
 pub use describe::describe;
 pub use log::Log;
-pub use recover::{RecoveredLog, recover};
+pub use recover::recover;
 pub use sync::LogSyncer;
 
 /// A place in the log: everything in earlier segments and the first `offset` bytes of this one.

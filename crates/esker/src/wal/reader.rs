@@ -224,7 +224,7 @@ impl Window {
 mod tests {
     use super::*;
     use crate::base::key::SegmentNo;
-    use crate::wal::record::{RecordKind, encode_record};
+    use crate::wal::record::{Record, RecordKind};
 
     #[derive(Debug)]
     pub struct Bytes(pub Vec<u8>);
@@ -242,12 +242,16 @@ mod tests {
         }
     }
 
+    fn record(seq: u64, payload: &[u8]) -> Record<'_> {
+        let (kind, seq) = (RecordKind::Batch, SeqNo::new(seq));
+        Record { kind, seq, op_count: 1, synced_upto: 0, payload }
+    }
+
     fn file(payloads: &[usize]) -> Vec<u8> {
         let mut out = Vec::new();
         for (i, len) in payloads.iter().enumerate() {
             let place = Place { store_id: 1, file_number: 7, offset: out.len() as u64 };
-            let seq = SeqNo::new(i as u64);
-            encode_record(&mut out, place, RecordKind::Batch, seq, 1, 0, &vec![i as u8; *len]);
+            record(i as u64, &vec![i as u8; *len]).encode(place, &mut out);
         }
         out
     }
@@ -306,7 +310,7 @@ mod tests {
     fn a_length_beyond_the_file_or_the_limit_allocates_nothing() {
         let mut bytes = Vec::new();
         let place = Place { store_id: 1, file_number: 7, offset: 0 };
-        encode_record(&mut bytes, place, RecordKind::Batch, SeqNo::new(1), 1, 0, &[0; 4096]);
+        record(1, &[0; 4096]).encode(place, &mut bytes);
         let mut cut = reader(bytes[..64].to_vec());
         assert!(matches!(cut.next(64).unwrap(), Next::Hole(Hole { is_short: true, .. })));
         assert!(cut.window.buffer.len() <= 64);

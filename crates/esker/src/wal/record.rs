@@ -192,32 +192,42 @@ pub fn record_bytes(payload_bytes: usize) -> u64 {
         .expect("a payload's length is far below the end of u64")
 }
 
-/// Appends a record to `out`, as it has to stand at `place`.
-pub fn encode_record(
-    out: &mut Vec<u8>,
-    place: Place,
-    kind: RecordKind,
-    seq: SeqNo,
-    op_count: u32,
-    synced_upto: u64,
-    payload: &[u8],
-) {
-    invariant!(W4, synced_upto <= place.offset, "{synced_upto} stated at {}", place.offset);
-    debug_assert!(place.offset.is_multiple_of(RECORD_ALIGN));
-    let start = out.len();
-    out.reserve(record_bytes(payload.len()) as usize);
-    put_u32(out, 0);
-    put_u32(out, u32::try_from(payload.len()).expect("limits keep payloads below 4 GiB"));
-    put_u64(out, seq.get() << 8 | kind as u64);
-    put_u32(out, op_count);
-    put_u32(out, stated(synced_upto));
-    let header_checksum = header_checksum(&out[start + 4..start + 24], place);
-    put_u32(out, header_checksum);
-    put_u32(out, 0);
-    out.extend_from_slice(payload);
-    let payload_checksum = record_checksum_append(header_checksum, payload);
-    out[start..start + 4].copy_from_slice(&payload_checksum.to_le_bytes());
-    out.resize(start + record_bytes(payload.len()) as usize, 0);
+/// A record to be written: its fields as in [`RecordHeader`], and its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Its sequence number.
+    pub seq: SeqNo,
+    /// Operations of a batch.
+    pub op_count: u32,
+    /// How much of the file is durable.
+    pub synced_upto: u64,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Appends the record to `out`, as it has to stand at `place`.
+    pub fn encode(&self, place: Place, out: &mut Vec<u8>) {
+        let Self { payload, synced_upto, .. } = *self;
+        invariant!(W4, synced_upto <= place.offset, "{synced_upto} stated at {}", place.offset);
+        debug_assert!(place.offset.is_multiple_of(RECORD_ALIGN));
+        let start = out.len();
+        out.reserve(record_bytes(payload.len()) as usize);
+        put_u32(out, 0);
+        put_u32(out, u32::try_from(payload.len()).expect("limits keep payloads below 4 GiB"));
+        put_u64(out, self.seq.get() << 8 | self.kind as u64);
+        put_u32(out, self.op_count);
+        put_u32(out, stated(synced_upto));
+        let header_checksum = header_checksum(&out[start + 4..start + 24], place);
+        put_u32(out, header_checksum);
+        put_u32(out, 0);
+        out.extend_from_slice(payload);
+        let payload_checksum = record_checksum_append(header_checksum, payload);
+        out[start..start + 4].copy_from_slice(&payload_checksum.to_le_bytes());
+        out.resize(start + record_bytes(payload.len()) as usize, 0);
+    }
 }
 
 /// A durable length in the unit of the format. Rounding down, or stopping at 32 GiB, states less
@@ -243,7 +253,8 @@ mod tests {
 
     fn record(payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_record(&mut out, PLACE, RecordKind::Batch, SeqNo::new(9), 2, 64, payload);
+        let (kind, seq) = (RecordKind::Batch, SeqNo::new(9));
+        Record { kind, seq, op_count: 2, synced_upto: 64, payload }.encode(PLACE, &mut out);
         out
     }
 
@@ -293,7 +304,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "W4")]
     fn w4_a_record_cannot_state_more_than_precedes_it() {
-        encode_record(&mut Vec::new(), PLACE, RecordKind::Mark, SeqNo::new(1), 0, 136, b"");
+        let (kind, seq) = (RecordKind::Mark, SeqNo::new(1));
+        let mark = Record { kind, seq, op_count: 0, synced_upto: 136, payload: b"" };
+        mark.encode(PLACE, &mut Vec::new());
     }
 
     #[test]

@@ -39,8 +39,11 @@ pub struct RecoveredLog {
     pub records: u64,
 }
 
-/// Reads the log and hands each batch to `apply`: its first sequence number, its encoded
-/// operations, which are known to be well formed, and where its record begins.
+/// What takes the batches of a log: the first sequence number of each, its encoded operations,
+/// which are known to be well formed, and where its record begins.
+pub type Apply<'a> = dyn FnMut(SeqNo, &[u8], LogPosition) -> Result<()> + 'a;
+
+/// Reads the log and hands each batch to `apply`.
 ///
 /// An error means that nothing of what was handed over counts: damage below the durable horizon
 /// is known only after the last batch before it.
@@ -48,7 +51,7 @@ pub fn recover(
     disk: &dyn Disk,
     store_id: u64,
     state: &LogState,
-    apply: &mut dyn FnMut(SeqNo, &[u8], LogPosition) -> Result<()>,
+    apply: &mut Apply<'_>,
 ) -> Result<RecoveredLog> {
     let files = log_files(&disk.list()?);
     let mut replay =
@@ -90,17 +93,17 @@ impl Tail {
     }
 }
 
-struct Replay<'a> {
+struct Replay<'a, 'b> {
     disk: &'a dyn Disk,
     store_id: u64,
-    apply: &'a mut dyn FnMut(SeqNo, &[u8], LogPosition) -> Result<()>,
+    apply: &'a mut Apply<'b>,
     /// The highest position that was stated as durable.
     horizon: Option<LogPosition>,
     next_seq: Option<SeqNo>,
     records: u64,
 }
 
-impl Replay<'_> {
+impl Replay<'_, '_> {
     /// The segments that the manifest vouches for: anything missing is damage.
     fn sealed(&mut self, sealed: &[SealedSegment], files: &BTreeMap<SegmentNo, u64>) -> Result<()> {
         let mut prev = None;
@@ -134,8 +137,8 @@ impl Replay<'_> {
         let mut last = state.live_from;
         for (i, link) in links.iter().enumerate() {
             last = link.segment;
-            let entered = self.enter_link(link, i == 0, state);
-            let stopped = match entered? {
+            let rule = if i == 0 { FirstSeq::MayJump } else { FirstSeq::Follows };
+            let stopped = match self.enter_link(link, rule, state)? {
                 Some(hole) => Some(hole),
                 None => {
                     let mut reader = self.reader(link.segment)?;
@@ -163,7 +166,7 @@ impl Replay<'_> {
     fn enter_link(
         &mut self,
         link: &Link,
-        is_first: bool,
+        rule: FirstSeq,
         state: &LogState,
     ) -> Result<Option<Hole>> {
         let header = match &link.header {
@@ -172,11 +175,10 @@ impl Replay<'_> {
         };
         // Without sealed segments it names one that was freed since, or none.
         let sealed = state.sealed.last().copied();
-        if is_first && sealed.is_some() && header.prev != sealed {
+        if rule == FirstSeq::MayJump && sealed.is_some() && header.prev != sealed {
             return Err(wrong_prev(header, sealed));
         }
-        let first_seq = if is_first { FirstSeq::MayJump } else { FirstSeq::Follows };
-        let mismatch = self.enter(header, first_seq).err();
+        let mismatch = self.enter(header, rule).err();
         Ok(mismatch.map(|mismatch| Hole { offset: 0, mismatch, is_short: false }))
     }
 
@@ -306,6 +308,7 @@ impl Replay<'_> {
 }
 
 /// Which first sequence numbers a header may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum FirstSeq {
     /// The next one.
     Follows,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::record::{Place, RecordKind, encode_record, record_bytes};
+use super::record::{Place, Record, RecordKind, record_bytes};
+use super::recover::RecoveredLog;
 use super::segment::SegmentHeader;
 use super::*;
 use crate::base::batch::WriteBatch;
@@ -50,10 +51,10 @@ impl Segment {
         Self { number, bytes: header.encode(STORE), next_seq: first_seq }
     }
 
-    fn raw(mut self, kind: RecordKind, seq: u64, count: u32, synced: u64, payload: &[u8]) -> Self {
+    fn record(mut self, record: Record<'_>) -> Self {
         let offset = self.bytes.len() as u64;
         let place = Place { store_id: STORE, file_number: self.number, offset };
-        encode_record(&mut self.bytes, place, kind, SeqNo::new(seq), count, synced, payload);
+        record.encode(place, &mut self.bytes);
         self
     }
 
@@ -61,13 +62,19 @@ impl Segment {
     fn batch(mut self, synced: u64) -> Self {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.raw(RecordKind::Batch, seq, 1, synced, &ops(seq, 1))
+        self.record(Record { synced_upto: synced, ..batch(seq, &ops(seq, 1)) })
     }
 
     fn on(&self, disk: &SimDisk) -> u64 {
         disk.put_file(name(self.number), &self.bytes);
         self.bytes.len() as u64
     }
+}
+
+/// A batch of one operation that states nothing.
+fn batch(seq: u64, payload: &[u8]) -> Record<'_> {
+    let (kind, seq) = (RecordKind::Batch, SeqNo::new(seq));
+    Record { kind, seq, op_count: 1, synced_upto: 0, payload }
 }
 
 /// Bytes of the record of one batch of one put with a sequence number of one digit.
@@ -194,8 +201,8 @@ fn statements_of_records_that_are_not_newer_do_not_count() {
     let disk = SimDisk::new();
     // What stands behind the hole is a record from before it: no process writes that.
     let segment = Segment::new(1, 5, None, (0, 0)).batch(0);
-    let segment = segment.raw(RecordKind::Batch, 9, 1, 0, &ops(9, 1));
-    segment.raw(RecordKind::Batch, 5, 1, 128 + one(), &ops(5, 1)).on(&disk);
+    let segment = segment.record(batch(9, &ops(9, 1)));
+    segment.record(Record { synced_upto: 128 + one(), ..batch(5, &ops(5, 1)) }).on(&disk);
     assert_eq!(kept(&disk, &LIVE), [5]);
 }
 
@@ -293,7 +300,7 @@ fn w1_a_gap_in_the_row_of_numbers_is_a_hole() {
     let len = first.on(&disk);
     Segment::new(2, 3, Some((1, len)), (0, 0)).batch(0).on(&disk);
     assert_eq!(kept(&disk, &LIVE), [1], "between segments");
-    first.raw(RecordKind::Batch, 3, 1, 0, &ops(3, 1)).on(&disk);
+    first.record(batch(3, &ops(3, 1))).on(&disk);
     disk.put_file(name(2), b"");
     assert_eq!(kept(&disk, &LIVE), [1], "between records");
     let state = LogState { horizon: position(1, len + 8), ..LIVE };
@@ -318,7 +325,8 @@ fn w5_a_segment_is_sealed_at_the_end_of_a_record_wherever_it_is_cut() {
 fn valid_records_that_make_no_sense_are_damage_or_newer() {
     let with = |kind: RecordKind, count: u32, payload: &[u8]| {
         let disk = SimDisk::new();
-        Segment::new(1, 1, None, (0, 0)).raw(kind, 1, count, 0, payload).on(&disk);
+        let record = Record { kind, op_count: count, ..batch(1, payload) };
+        Segment::new(1, 1, None, (0, 0)).record(record).on(&disk);
         read(&disk, &LIVE).map(|(_, seqs)| seqs).map_err(|error| error.kind())
     };
     assert_eq!(with(RecordKind::Batch, 2, &ops(1, 2)), Ok(vec![1]));
@@ -441,7 +449,9 @@ proptest! {
                 let count = if *sane { 1 } else { *count };
                 let seq = if *sane { *seq } else { SeqNo::MAX.get() - seq };
                 let synced = synced.min(&(segment.bytes.len() as u64 / 8)) * 8;
-                segment = segment.raw(RecordKind::Batch, seq, count, synced, &ops(1, 1));
+                let ops = ops(1, 1);
+                let record = batch(seq, &ops);
+                segment = segment.record(Record { op_count: count, synced_upto: synced, ..record });
             }
             segment.on(&disk);
         }

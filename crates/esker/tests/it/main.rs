@@ -2,6 +2,7 @@
 //!
 //! - `face`: everything that ARCHITECTURE.md calls the crate's face, as a user meets it
 //! - `limits`: bad input is refused before anything happens
+//! - `regression`: bugs that were found once
 //! - `bad_days`: locks, full disks, failing disks, damage
 //! - `shape`: flushes, compactions and their exact figures
 //! - `crash`: what is left after the process or the machine dies
@@ -10,6 +11,7 @@ mod bad_days;
 mod crash;
 mod face;
 mod limits;
+mod regression;
 mod shape;
 
 use std::sync::Arc;
