@@ -41,12 +41,13 @@ impl<M: Machine> Runner<M> {
         opened.map_err(|trouble| trouble.at("open").unexcused())
     }
 
-    /// A log that is read wrong at its very end looks as after a crash, and no store can tell: so
-    /// nothing is read wrong from logs while they are recovered. `rot` looks at what can be told.
+    /// A log or a manifest that is read wrong at its very end looks as after a crash, and no store
+    /// can tell: so nothing is read wrong from them while they are recovered. `rot` looks at what
+    /// can be told.
     fn faults_of_recovery(&self) -> Vec<Fault> {
         let reads_wrong = |fault: &Fault| {
-            let is_log = fault.class.is_none_or(|class| class == "log");
-            is_log && matches!(fault.effect, Effect::FlipBit | Effect::Zero)
+            let has_tail = fault.class.is_none_or(|class| ["log", "manifest"].contains(&class));
+            has_tail && matches!(fault.effect, Effect::FlipBit | Effect::Zero)
         };
         self.faults.iter().filter(|fault| !reads_wrong(fault)).cloned().collect()
     }
