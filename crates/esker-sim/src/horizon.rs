@@ -37,21 +37,21 @@ impl Horizon {
         }
     }
 
-    /// How many commits must be there if this damage passes without an error.
-    pub(crate) fn floor(&self, model: &Model, file: &str, rot: Rot, offset: u64) -> usize {
+    /// How many commits must be there if this damage passes without an error. `None`: a manifest
+    /// that is cut between two records is an earlier one, word for word, beside the log of today.
+    pub(crate) fn floor(&self, model: &Model, file: &str, rot: Rot, offset: u64) -> Option<usize> {
         if rot == Rot::Cut && file.starts_with("MANIFEST") {
-            // Cut between two records it is an earlier manifest, word for word.
-            return 0;
+            return None;
         }
         if !file.ends_with(".log") {
-            return model.now();
+            return Some(model.now());
         }
-        let Some((synced, stated_in)) = &self.stated else { return 0 };
+        let Some((synced, stated_in)) = &self.stated else { return Some(0) };
         if rot == Rot::Cut && stated_in == file {
             // What states the length may be cut off as well.
-            return 0;
+            return Some(0);
         }
         let length = synced.files.iter().find(|(name, _)| name == file).map_or(0, |(_, len)| *len);
-        if offset < length { model.now() } else { synced.commits }
+        Some(if offset < length { model.now() } else { synced.commits })
     }
 }

@@ -209,9 +209,13 @@ impl<M: Machine> Runner<M> {
         }
     }
 
-    fn look_at_damaged(&mut self, copy: &M, floor: usize) -> Told {
+    fn look_at_damaged(&mut self, copy: &M, floor: Option<usize>) -> Told {
         let store = copy.open(self.take_seed())?;
         let found = verify::dump(&store)?;
+        let Some(floor) = floor else {
+            store.check()?;
+            return Ok("whole in itself".to_owned());
+        };
         let mut model = self.model.clone();
         let lost = model.recover(&found, floor)?;
         let mut handles = std::collections::BTreeMap::new();
