@@ -133,8 +133,9 @@ fn a_signal_ends_a_benchmark_that_is_running() {
     let temp = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();
     let mut node = Process::spawn(Some(data.path()), temp.path());
-    node.send(&session([r#""type":"lsm_benchmark","entries":1000000"#]));
+    node.send(&format!("{INIT}\n"));
     assert!(node.reply().contains("init_ok"));
+    node.send(&request(1, r#""type":"lsm_benchmark","entries":1000000"#));
     while names(temp.path()).is_empty() {
         thread::yield_now();
     }
