@@ -129,6 +129,24 @@ fn a_signal_ends_a_node_that_nobody_reads() {
 }
 
 #[test]
+fn a_signal_ends_a_benchmark_that_is_running() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Process::spawn(Some(data.path()), temp.path());
+    node.send(&format!("{INIT}\n"));
+    assert!(node.reply().contains("init_ok"));
+    node.send(&request(1, r#""type":"lsm_benchmark","entries":1000000"#));
+    while names(temp.path()).is_empty() {
+        thread::yield_now();
+    }
+    node.signal(Signal::TERM);
+    assert!(node.reply().contains("the node is stopping"));
+    let (status, errors) = node.end();
+    assert!(status.success() && errors.is_empty(), "{status}: {errors}");
+    assert!(names(temp.path()).is_empty(), "{:?}", names(temp.path()));
+}
+
+#[test]
 fn a_closed_output_ends_the_node_quietly() {
     let temp = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 //! - `face`: everything that ARCHITECTURE.md calls the crate's face, as a user meets it
 //! - `limits`: bad input is refused before anything happens
 //! - `regression`: bugs that were found once
+//! - `faults`: every operation fails once, or is the last
 //! - `bad_days`: locks, full disks, failing disks, damage
 //! - `shape`: flushes, compactions and their exact figures
 //! - `crash`: what is left after the process or the machine dies
@@ -10,6 +11,7 @@
 mod bad_days;
 mod crash;
 mod face;
+mod faults;
 mod limits;
 mod regression;
 mod shape;
