@@ -39,9 +39,11 @@ use std::sync::Arc;
 use crate::base::error::{Error, Result};
 use crate::base::names::FileName;
 
+#[cfg(any(test, feature = "internals"))]
 pub mod faults;
 pub mod machine;
 pub mod os;
+#[cfg(any(test, feature = "internals"))]
 pub mod sim;
 
 /// One directory that holds a store.
