@@ -409,7 +409,7 @@ fn compaction_edit(
     for (level, ids) in &plan.inputs {
         for id in ids {
             let meta = state.version.level(*level).iter().find(|meta| meta.id == *id);
-            crate::base::invariant!(B5, meta.is_some(), "table {id} has left L{level}");
+            crate::base::invariant!(T5, meta.is_some(), "table {id} has left L{level}");
             edit.removed.push((*level as u8, *id));
             if plan.kind == PlanKind::Move {
                 edit.added.extend(meta.map(|meta| (plan.target as u8, Arc::clone(meta))));
