@@ -8,11 +8,11 @@
 //!       -> insert into memtables -> publish the visible number -> acknowledge
 //! ```
 //!
-//! - **B1** Sequence numbers are handed out in the order of the log, without gaps.
-//! - **B2** Nothing of a group is inserted unless its append, and its sync if it had one,
+//! - **T1** Sequence numbers are handed out in the order of the log, without gaps.
+//! - **T2** Nothing of a group is inserted unless its append, and its sync if it had one,
 //!   succeeded. So no read ever sees what a crash would take back while the store lives, and a
 //!   failed write stays invisible.
-//! - **B3** The visible number moves once per group, after all of it was inserted: a batch is seen
+//! - **T3** The visible number moves once per group, after all of it was inserted: a batch is seen
 //!   whole or not at all.
 //!
 //! Leading is a ticket, not a lock: it spans the append, the sync, and a wait for a flush, while
@@ -280,9 +280,9 @@ impl Store {
         for (batch, _) in group {
             writer.insert(batch);
         }
-        invariant!(B1, writer.next_seq == seq, "{:?} is not {seq:?}", writer.next_seq);
+        invariant!(T1, writer.next_seq == seq, "{:?} is not {seq:?}", writer.next_seq);
         let visible = self.visible.swap(seq.get() - 1, Ordering::Release);
-        invariant!(B3, visible < seq.get(), "visible went from {visible} to {seq:?}");
+        invariant!(T3, visible < seq.get(), "visible went from {visible} to {seq:?}");
         Ok(())
     }
 
@@ -377,9 +377,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Inserts a batch that is in the log (B2), each operation with its own sequence number.
+    /// Inserts a batch that is in the log (T2), each operation with its own sequence number.
     fn insert(&mut self, batch: &WriteBatch) {
-        invariant!(B2, self.log_broken.is_none(), "the group is not in the log");
+        invariant!(T2, self.log_broken.is_none(), "the group is not in the log");
         let mut last: Option<(KeyspaceId, &Arc<Memtable>, usize)> = None;
         let mut grown = 0;
         for op in decode_ops(batch.ops()) {

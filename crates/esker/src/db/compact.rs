@@ -77,6 +77,8 @@ pub(crate) struct CompactionJob {
     files: Vec<TableId>,
     bytes_read: u64,
     asked: Option<Arc<ManualCompaction>>,
+    /// What whoever asked is told, once the job is no longer among the running ones.
+    answer: Option<Result<CompactionReport>>,
     outcome: Outcome,
 }
 
@@ -191,6 +193,7 @@ impl Store {
             files: Vec::new(),
             bytes_read,
             asked: asked.cloned(),
+            answer: None,
             outcome: Outcome::Unfinished,
         }
     }
@@ -348,9 +351,7 @@ impl CompactionJob {
             Err(_) => Outcome::InDoubt,
         };
         installed?;
-        if let Some(asked) = &self.asked {
-            let _ = asked.done.set(Ok(report));
-        }
+        self.answer = Some(Ok(report));
         Ok(())
     }
 
@@ -371,8 +372,8 @@ impl CompactionJob {
         if error.kind() == ErrorKind::NoSpace {
             self.store.health.set(HealthState::NoSpace(error.clone()));
         }
-        if let Some(asked) = &self.asked {
-            let _ = asked.done.set(Err(error.clone()));
+        if self.asked.is_some() {
+            self.answer = Some(Err(error));
         } else if !dropped {
             self.store.structure().compaction_trouble.failed(error);
         }
@@ -392,6 +393,9 @@ impl Drop for CompactionJob {
             structure.compaction_trouble.clear();
         }
         drop(structure);
+        if let (Some(asked), Some(answer)) = (&self.asked, self.answer.take()) {
+            let _ = asked.done.set(answer);
+        }
         self.store.env.notify();
     }
 }
@@ -409,7 +413,7 @@ fn compaction_edit(
     for (level, ids) in &plan.inputs {
         for id in ids {
             let meta = state.version.level(*level).iter().find(|meta| meta.id == *id);
-            crate::base::invariant!(B5, meta.is_some(), "table {id} has left L{level}");
+            crate::base::invariant!(T5, meta.is_some(), "table {id} has left L{level}");
             edit.removed.push((*level as u8, *id));
             if plan.kind == PlanKind::Move {
                 edit.added.extend(meta.map(|meta| (plan.target as u8, Arc::clone(meta))));

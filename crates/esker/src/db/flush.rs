@@ -5,11 +5,11 @@
 //! frozen, so L0's sequence ranges stay disjoint.
 //!
 //! ```text
-//! write the table, a step at a time -> sync it -> sync the directory -> sync the log if B4 asks
+//! write the table, a step at a time -> sync it -> sync the directory -> sync the log if T4 asks
 //!   -> install: the table is in, the memtable is out, log segments nobody needs are removed
 //! ```
 //!
-//! **B4**: with several keyspaces on one log, a durable table could hold a write whose batch also
+//! **T4**: with several keyspaces on one log, a durable table could hold a write whose batch also
 //! wrote to another keyspace that is still only in the unsynced log; a power cut would tear the
 //! batch. So the log is synced first, unless afterwards no memtable holds anything at or below
 //! the last sequence number of the last batch that reached the table (its own highest number will
@@ -194,7 +194,7 @@ impl FlushJob {
         installed
     }
 
-    /// B4.
+    /// T4.
     fn sync_log_if_needed(&self) -> Result<()> {
         let oldest = self.store.structure().oldest_unflushed_but(&self.frozen.memtable);
         let others_hold_older = oldest.is_some_and(|oldest| oldest <= self.frozen.through);
@@ -202,7 +202,7 @@ impl FlushJob {
             self.store.sync_log()?;
         }
         let (_, newest) = self.frozen.memtable.seq_range().expect("it holds something");
-        invariant!(B4, newest <= self.frozen.through, "{newest} was inserted after the freeze");
+        invariant!(T4, newest <= self.frozen.through, "{newest} was inserted after the freeze");
         Ok(())
     }
 
@@ -260,7 +260,7 @@ fn flush_edit(
     frozen.keyspace.check_not_dropped()?;
     let first = structure.frozen.iter().find(|waiting| waiting.keyspace.id == id);
     invariant!(
-        B5,
+        T5,
         first.is_some_and(|first| Arc::ptr_eq(&first.memtable, &frozen.memtable)),
         "memtables of a keyspace are flushed in order"
     );

@@ -14,12 +14,12 @@
 //!
 //! Invariants:
 //!
-//! - **B1** Sequence numbers are handed out in the order of the log, without gaps.
-//! - **B2** Nothing of a group is inserted unless its append, and its sync if it had one, succeeded.
-//! - **B3** The visible number moves once per group, after all of it was inserted.
-//! - **B4** A flush is installed only if no crash can leave its keyspace ahead of another: the log
+//! - **T1** Sequence numbers are handed out in the order of the log, without gaps.
+//! - **T2** Nothing of a group is inserted unless its append, and its sync if it had one, succeeded.
+//! - **T3** The visible number moves once per group, after all of it was inserted.
+//! - **T4** A flush is installed only if no crash can leave its keyspace ahead of another: the log
 //!   is synced up to the end of its last batch, or no memtable holds anything at or below that.
-//! - **B5** A job is installed only if all its inputs are still in the version it changes.
+//! - **T5** A job is installed only if all its inputs are still in the version it changes.
 //!
 //! Threads and locks: see [`store`]. What a crash leaves: see [`open`].
 //!

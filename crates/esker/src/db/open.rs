@@ -334,27 +334,37 @@ fn assemble(
         next_file: AtomicU64::new(recovered.state.next_file),
         log_bytes_written: AtomicU64::new(0),
         health: Health::new(),
-        structure: Mutex::new(Structure {
-            state: recovered.state,
-            manifest: ManifestSlot::Free(manifest),
-            keyspaces,
-            segments,
-            frozen: VecDeque::new(),
-            flushing: false,
-            flush_trouble: Trouble::default(),
-            running: Vec::new(),
-            manual: VecDeque::new(),
-            compaction_trouble: Trouble::default(),
-            named_tables: VecDeque::new(),
-            obsolete: Vec::new(),
-            doubtful: Vec::new(),
-            reserve_held: false,
-        }),
+        structure: Mutex::new(first_structure(recovered.state, manifest, keyspaces, segments)),
         workers: Mutex::new(None),
         closing: AtomicBool::new(false),
         lock: Mutex::new(None),
         foreign_files: listing.foreign.clone(),
     })
+}
+
+/// What is known when nothing has happened yet.
+fn first_structure(
+    state: StoreState,
+    manifest: Manifest,
+    keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceCore>>,
+    segments: VecDeque<Segment>,
+) -> Structure {
+    Structure {
+        state,
+        manifest: ManifestSlot::Free(manifest),
+        keyspaces,
+        segments,
+        frozen: VecDeque::new(),
+        flushing: false,
+        flush_trouble: Trouble::default(),
+        running: Vec::new(),
+        manual: VecDeque::new(),
+        compaction_trouble: Trouble::default(),
+        named_tables: VecDeque::new(),
+        obsolete: Vec::new(),
+        doubtful: Vec::new(),
+        reserve_held: false,
+    }
 }
 
 impl Segment {

@@ -22,6 +22,7 @@
 
 use std::sync::{Arc, Weak};
 
+#[cfg(any(test, feature = "internals"))]
 pub mod pump;
 pub mod threads;
 

@@ -27,8 +27,7 @@
 //!
 //! - D1: a file that refused an append, or was sealed, takes no further append
 //! - D2: a seal never lengthens a file
-//! - D3: after a failed sync of a file every later one fails
-//! - D4: what was synced is on every disk that a crash can leave: bytes of files, and names
+//! - D3: what was synced is on every disk that a crash can leave: bytes of files, and names
 //!
 //! Threads: all methods may be called from any thread. No lock of the engine is held over them
 //! except the ones that [`crate::db`] names.
@@ -39,9 +38,11 @@ use std::sync::Arc;
 use crate::base::error::{Error, Result};
 use crate::base::names::FileName;
 
+#[cfg(any(test, feature = "internals"))]
 pub mod faults;
 pub mod machine;
 pub mod os;
+#[cfg(any(test, feature = "internals"))]
 pub mod sim;
 
 /// One directory that holds a store.

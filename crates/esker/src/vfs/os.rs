@@ -6,7 +6,7 @@
 //!
 //! - D1: after an append that failed, [`AppendFile::len`] stays at the last good length; the next
 //!   bytes would stand behind a torn piece, so the file takes none
-//! - D3: the kernel reports a failed write-back once per descriptor, then calls the pages clean.
+//! - The kernel reports a failed write-back once per descriptor, then calls the pages clean.
 //!   So syncs of one file exclude each other, and the first failure answers all later ones
 //! - The lock is `flock` on `LOCK`, and a set of (device, inode) in this process, because some
 //!   file systems emulate `flock` with locks that a process never refuses to itself
@@ -160,7 +160,7 @@ struct Shared {
     name: FileName,
     /// Bytes of appends that returned `Ok`.
     appended: AtomicU64,
-    /// The first failed sync. Held over the system call: see D3 above.
+    /// The first failed sync. Held over the system call: see above.
     failure: Mutex<Option<Error>>,
 }
 
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn d3_the_first_failed_sync_answers_all_later_ones() {
+    fn the_first_failed_sync_answers_all_later_ones() {
         // Pipes cannot be synced.
         let (pipe, _other_end) = io::pipe().unwrap();
         let file = shared(pipe.into());

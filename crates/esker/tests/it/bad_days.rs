@@ -72,7 +72,7 @@ fn a_failed_sync_fences_writes_until_the_store_is_reopened() {
 }
 
 #[test]
-fn a_failed_append_is_not_acknowledged_and_the_log_goes_on_in_a_new_segment() {
+fn t2_a_failed_append_is_not_acknowledged_and_the_log_goes_on_in_a_new_segment() {
     let Bench { db, disk } = Bench::new(3);
     db.put("before", "1").unwrap();
     disk.set_faults(

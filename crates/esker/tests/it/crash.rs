@@ -26,7 +26,7 @@ fn a_synced_write_survives_a_power_cut_under_every_policy() {
 }
 
 #[test]
-fn a_batch_over_keyspaces_is_never_torn_by_a_flush_of_one_of_them() {
+fn t4_a_batch_over_keyspaces_is_never_torn_by_a_flush_of_one_of_them() {
     for seed in 0..200 {
         let Bench { db, disk } = Bench::new(seed);
         let users = db.keyspace("users").unwrap();
@@ -57,7 +57,7 @@ fn what_a_reopened_store_showed_survives_the_next_power_cut() {
 }
 
 #[test]
-fn a_power_cut_in_the_middle_of_anything_leaves_a_prefix() {
+fn t1_a_power_cut_in_the_middle_of_anything_leaves_a_prefix() {
     for seed in 0..300_u64 {
         let disk = SimDisk::new();
         drop(Bench::on(disk.clone(), seed));

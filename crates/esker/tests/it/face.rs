@@ -206,7 +206,7 @@ fn dropping_the_last_handle_closes_the_store() {
 }
 
 #[test]
-fn many_writers_and_readers_on_real_threads_agree_in_the_end() {
+fn t3_many_writers_and_readers_on_real_threads_never_see_half_a_batch() {
     const WRITERS: usize = 4;
     const PUTS: usize = 2_000;
     let dir = tempfile::tempdir().unwrap();

@@ -94,7 +94,7 @@ fn over_four_l0_tables_are_merged_without_being_asked() {
 }
 
 #[test]
-fn every_level_fills_and_stays_sorted_and_the_oldest_version_is_never_seen() {
+fn t5_every_level_fills_and_stays_sorted_and_the_oldest_version_is_never_seen() {
     let Bench { db, disk } = Bench::new(5);
     let mut deepest = 0;
     for round in 0..40_u64 {

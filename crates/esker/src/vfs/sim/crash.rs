@@ -381,12 +381,12 @@ impl SimFile {
     fn assert_synced_bytes_survive(&self, image: &[u8]) {
         let lens = (0..=self.unsynced.len()).map(|count| self.len_after(count));
         let shortest = lens.min().unwrap_or_default();
-        invariant!(D4, image.len() as u64 >= shortest, "{} of {shortest} bytes", image.len());
+        invariant!(D3, image.len() as u64 >= shortest, "{} of {shortest} bytes", image.len());
         let checked = image.len().min(self.durable.len());
         let mut from = 0;
         for (start, end) in self.written().into_iter().chain([(u64::MAX, u64::MAX)]) {
             let to = checked.min(usize::try_from(start).unwrap_or(usize::MAX)).max(from);
-            invariant!(D4, image[from..to] == self.durable[from..to], "bytes {from} to {to}");
+            invariant!(D3, image[from..to] == self.durable[from..to], "bytes {from} to {to}");
             from = checked.min(usize::try_from(end).unwrap_or(usize::MAX));
         }
     }

@@ -37,7 +37,7 @@ fn fates(disk: &SimDisk, policy: CrashPolicy, name: FileName) -> BTreeSet<Option
 }
 
 #[test]
-fn d4_synced_bytes_of_synced_names_survive_every_crash() {
+fn d3_synced_bytes_of_synced_names_survive_every_crash() {
     let disk = SimDisk::new();
     let mut log = write(&disk, LOG, &pattern(1, 1_300));
     assert_eq!(log.sync_handle().sync().unwrap(), 1_300);
@@ -337,7 +337,7 @@ fn d2_a_seal_that_would_lengthen_is_refused() {
 }
 
 #[test]
-fn d3_a_failed_sync_is_never_believed_again() {
+fn a_failed_sync_is_never_believed_again() {
     for fault in [Fault::Error(Errno::IO), Fault::SyncLost] {
         let disk = SimDisk::new();
         let log = write(&disk, LOG, b"in doubt");
