@@ -5,9 +5,9 @@
 //! whole or not at all after the next recovery) and a read may fail, but never be wrong.
 //!
 //! - this file: the run and writes
-//! - [`crate::life`]: the store's life: opening, closing, crashes, damage
-//! - [`crate::horizon`]: which damage cannot be a crash
-//! - [`crate::read`]: reads, and what is held across operations
+//! - `life`: the store's life: opening, closing, crashes, damage
+//! - `horizon`: which damage cannot be a crash
+//! - `read`: reads, and what is held across operations
 //! - [`crate::verify`]: everything compared at once
 
 use std::cell::Cell;

@@ -50,7 +50,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::names::FileName;
 use crate::base::random::Random;
 
-/// A disk in memory. See the [module](self).
+/// A disk in memory that can be crashed: what it models stands at the top of its file.
 pub struct SimDisk {
     state: SharedState,
 }
