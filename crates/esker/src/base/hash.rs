@@ -6,6 +6,8 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::base::planted::{self, Bug};
+
 /// The hash of a key that filters and fingerprints are made from. Part of the table format.
 pub fn key_hash(key: &[u8]) -> u64 {
     xxh3_64(key)
@@ -20,6 +22,7 @@ pub fn page_checksum(bytes: &[u8], store_id: u64, file_number: u64, offset: u64)
 /// CRC-32C of `bytes` as they stand at `offset` of the log or manifest file with this number, in
 /// the store with this id.
 pub fn record_checksum(bytes: &[u8], store_id: u64, file_number: u64, offset: u64) -> u32 {
+    let file_number = if planted::is_on(Bug::ChecksumWithoutSegment) { 0 } else { file_number };
     let seed = place_seed(store_id, file_number, offset);
     crc32c::crc32c_append((seed ^ (seed >> 32)) as u32, bytes)
 }

@@ -30,6 +30,7 @@ use crate::base::batch::{WriteBatch, decode_ops};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::key::{KeyspaceId, SeqNo, Tag};
+use crate::base::names::FileName;
 use crate::db::health::HealthState;
 use crate::db::options::Durability;
 use crate::db::store::Store;
@@ -74,6 +75,8 @@ pub(crate) struct Writer {
     pub segment_first_seq: SeqNo,
     /// The log's last append failed: it must be replaced before the next.
     pub log_broken: Option<Error>,
+    /// Files that failed rotations may have left, to be removed once one has succeeded.
+    pub log_orphans: Vec<FileName>,
 }
 
 /// The right to lead, given back when dropped.
@@ -274,6 +277,9 @@ impl Store {
         }
         let written = writer.log.active_bytes() - before;
         self.log_bytes_written.fetch_add(written, Ordering::Relaxed);
+        if writer.log.wants_room() {
+            self.want_log_room();
+        }
         if group.iter().any(|(_, durability)| *durability == Durability::Sync) {
             self.sync_log()?;
         }

@@ -170,7 +170,7 @@ impl Store {
         drop(structure);
         let marked = manifest.mark();
         if marked.is_ok() {
-            self.remove_files(&obsolete);
+            self.retire_files(&obsolete);
         }
         let mut structure = self.structure();
         structure.manifest = match marked {

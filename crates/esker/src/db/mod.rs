@@ -5,6 +5,7 @@
 //! - [`open`]: create or recover, in named steps; [`close`]: the reverse
 //! - [`commit`]: group commit; [`freeze`]: when a memtable is full
 //! - [`install`]: manifest first, then views, then deletions
+//! - [`spares`]: log segments that are used again, and space for the log
 //! - [`flush`]: a frozen memtable becomes an L0 table
 //! - [`compact`]: merges, due or asked for
 //! - [`background`]: which job runs next
@@ -64,6 +65,7 @@ pub(crate) mod keyspace;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod snapshot;
+pub(crate) mod spares;
 pub(crate) mod stats;
 pub(crate) mod store;
 

@@ -21,6 +21,8 @@ const GROUP_KEEP_BYTES: usize = 1 << 20;
 pub struct Log {
     disk: Arc<dyn Disk>,
     store_id: u64,
+    /// About how long a segment becomes.
+    segment_bytes: u64,
     active: Active,
     /// The records of the group, as they have to stand behind `active.end`.
     group: Vec<u8>,
@@ -45,9 +47,19 @@ struct Active {
 }
 
 impl Active {
-    fn create(disk: &dyn Disk, store_id: u64, header: &SegmentHeader) -> Result<Self> {
-        let mut file = disk.create(FileName::Log(header.segment))?;
-        let bytes = header.encode(store_id);
+    fn create(
+        disk: &dyn Disk,
+        store_id: u64,
+        header: &SegmentHeader,
+        spare: Option<FileName>,
+        segment_bytes: u64,
+    ) -> Result<Self> {
+        let mut file = disk.create_log(FileName::Log(header.segment), spare, segment_bytes)?;
+        let mut bytes = header.encode(store_id);
+        if let Some(spare) = spare.filter(|_| planted::is_on(Bug::SpareKeepsItsHeader)) {
+            let segment = SegmentNo(spare.number().unwrap_or_default());
+            bytes = SegmentHeader { segment, ..*header }.encode(store_id);
+        }
         file.append(&bytes)?;
         Ok(Self { segment: header.segment, file, end: bytes.len() as u64 })
     }
@@ -59,23 +71,26 @@ impl Active {
 
 impl Log {
     /// Creates segment `first`. `prev` is the last sealed segment that the manifest records, if
-    /// it records any: everything up to its end is durable.
+    /// it records any: everything up to its end is durable. Segments become about `segment_bytes`
+    /// long.
     pub fn create(
         disk: Arc<dyn Disk>,
         store_id: u64,
         first: SegmentNo,
         prev: Option<SealedSegment>,
         first_seq: SeqNo,
+        segment_bytes: u64,
     ) -> Result<Log> {
         let horizon = prev.map(|prev| LogPosition { segment: prev.segment, offset: prev.bytes });
         let header = SegmentHeader { segment: first, first_seq, prev, horizon };
-        let active = Active::create(&*disk, store_id, &header)?;
+        let active = Active::create(&*disk, store_id, &header, None, segment_bytes)?;
         let synced = horizon.unwrap_or(LogPosition { segment: first, offset: 0 });
         let handle = active.file.sync_handle();
         let syncer = LogSyncer::new(Arc::clone(&disk), synced, active.sealed(), handle);
         Ok(Log {
             disk,
             store_id,
+            segment_bytes,
             active,
             group: Vec::new(),
             group_synced: 0,
@@ -93,7 +108,7 @@ impl Log {
         assert!(op_count > 0 && payload.len() <= BATCH_BYTES_MAX, "a batch within its limits");
         if self.group.is_empty() {
             self.group_seq = seq;
-            self.group_synced = self.syncer.synced_in(self.active.segment);
+            self.group_synced = self.syncer.active_synced();
         }
         let place = Place {
             store_id: self.store_id,
@@ -127,11 +142,17 @@ impl Log {
 
     /// Goes on in a new segment, whose header names this one and its final length. After an error
     /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number;
-    /// after a failed sync nothing may, and this returns that error.
-    pub fn rotate(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
+    /// after a failed sync nothing may, and this returns that error. A `spare` becomes the new
+    /// segment's file; after an error neither name may be used again, and both may be removed.
+    pub fn rotate(
+        &mut self,
+        next: SegmentNo,
+        first_seq: SeqNo,
+        spare: Option<FileName>,
+    ) -> Result<SealedSegment> {
         self.syncer.check()?;
         invariant!(W2, !self.is_closed, "rotation of closed segment {}", self.active.segment);
-        let active = self.open_next(next, first_seq)?;
+        let active = self.open_next(next, first_seq, spare)?;
         Ok(self.switch_to(active))
     }
 
@@ -139,7 +160,12 @@ impl Log {
     /// good group ends, and makes the new header, which says so, durable, so that no crash brings
     /// the failed group back; its sequence numbers are used again. After a failed sync there is no
     /// going on: this returns that error.
-    pub fn replace(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
+    pub fn replace(
+        &mut self,
+        next: SegmentNo,
+        first_seq: SeqNo,
+        spare: Option<FileName>,
+    ) -> Result<SealedSegment> {
         self.syncer.check()?;
         if planted::is_on(Bug::AppendAfterShortWrite) {
             self.is_closed = false;
@@ -147,7 +173,7 @@ impl Log {
         }
         // What stays behind the end is ignored in any case.
         let _ = self.active.file.seal(self.active.end);
-        let active = self.open_next(next, first_seq)?;
+        let active = self.open_next(next, first_seq, spare)?;
         active.file.sync_handle().sync()?;
         self.disk.sync_dir()?;
         Ok(self.switch_to(active))
@@ -155,7 +181,12 @@ impl Log {
 
     /// Creates the segment behind the active one, which from here on keeps its length: a header
     /// that names it may exist even if this fails.
-    fn open_next(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<Active> {
+    fn open_next(
+        &mut self,
+        next: SegmentNo,
+        first_seq: SeqNo,
+        spare: Option<FileName>,
+    ) -> Result<Active> {
         assert!(self.group.is_empty(), "a group is written before its segment ends");
         invariant!(W1, first_seq == self.next_seq, "{first_seq} where {} follows", self.next_seq);
         assert!(next > self.active.segment, "segment {next} behind {}", self.active.segment);
@@ -166,7 +197,7 @@ impl Log {
             prev: Some(self.active.sealed()),
             horizon: Some(self.syncer.synced()).filter(|synced| synced.offset > 0),
         };
-        Active::create(&*self.disk, self.store_id, &header)
+        Active::create(&*self.disk, self.store_id, &header, spare, self.segment_bytes)
     }
 
     fn switch_to(&mut self, active: Active) -> SealedSegment {
@@ -194,6 +225,17 @@ impl Log {
         self.active.end
     }
 
+    /// Whether somebody should make room ahead of the active segment's end: see
+    /// [`LogSyncer::make_room`].
+    pub fn wants_room(&mut self) -> bool {
+        self.active.file.wants_room()
+    }
+
+    /// Gives back what is allocated behind the last record.
+    pub fn trim(&mut self) -> Result<()> {
+        if self.is_closed { Ok(()) } else { self.active.file.trim() }
+    }
+
     /// What syncs this log; the same object for the log's whole life.
     pub fn syncer(&self) -> Arc<LogSyncer> {
         Arc::clone(&self.syncer)
@@ -216,7 +258,7 @@ mod tests {
     use crate::vfs::sim::SimDisk;
 
     fn log(disk: &Arc<SimDisk>) -> Log {
-        Log::create(disk.clone(), 1, SegmentNo(3), None, SeqNo::new(1)).unwrap()
+        Log::create(disk.clone(), 1, SegmentNo(3), None, SeqNo::new(1), 4_096).unwrap()
     }
 
     fn ops() -> Vec<u8> {
@@ -262,7 +304,7 @@ mod tests {
     fn w1_a_segment_begins_where_the_last_one_ended() {
         let mut log = log(&SimDisk::new());
         put(&mut log, 1).unwrap();
-        let _ = log.rotate(SegmentNo(4), SeqNo::new(3));
+        let _ = log.rotate(SegmentNo(4), SeqNo::new(3), None);
     }
 
     #[test]
@@ -282,7 +324,7 @@ mod tests {
         let mut log = log(&disk);
         put(&mut log, 1).unwrap();
         fail_next(&disk, DiskOp::Append);
-        assert!(log.rotate(SegmentNo(4), SeqNo::new(2)).is_err());
+        assert!(log.rotate(SegmentNo(4), SeqNo::new(2), None).is_err());
         let _ = put(&mut log, 2);
     }
 
@@ -295,8 +337,8 @@ mod tests {
         fail_next(&disk, DiskOp::Append);
         assert!(put(&mut log, 2).is_err());
         fail_next(&disk, DiskOp::Create);
-        assert!(log.replace(SegmentNo(4), SeqNo::new(2)).is_err());
-        let sealed = log.replace(SegmentNo(5), SeqNo::new(2)).unwrap();
+        assert!(log.replace(SegmentNo(4), SeqNo::new(2), None).is_err());
+        let sealed = log.replace(SegmentNo(5), SeqNo::new(2), None).unwrap();
         assert_eq!((sealed.segment, sealed.bytes), (good.segment, good.offset));
         put(&mut log, 2).unwrap();
         assert_eq!(log.syncer().sync().unwrap(), log.end());
@@ -337,7 +379,7 @@ mod tests {
                 put(&mut log, seq).unwrap();
                 let before = log.end();
                 if seq % 100 == 0 {
-                    log.rotate(SegmentNo(3 + seq / 100), SeqNo::new(seq + 1)).unwrap();
+                    log.rotate(SegmentNo(3 + seq / 100), SeqNo::new(seq + 1), None).unwrap();
                     assert!(log.syncer().sync().unwrap() >= before);
                 }
             }
@@ -354,7 +396,7 @@ mod tests {
         let error = log.syncer().sync().unwrap_err();
         // The group is in doubt, so its writer may take its numbers for free.
         for again in
-            [log.rotate(SegmentNo(4), SeqNo::new(1)), log.replace(SegmentNo(4), SeqNo::new(1))]
+            [log.rotate(SegmentNo(4), SeqNo::new(1), None), log.replace(SegmentNo(4), SeqNo::new(1), None)]
         {
             assert_eq!(error.to_string(), again.unwrap_err().to_string());
         }

@@ -79,6 +79,8 @@ pub struct Checked {
 /// Why 32 bytes are not the header of a record at this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
+    /// The kind is zero, which none has: space that nobody wrote to.
+    Empty,
     /// The reserved word is not zero.
     Reserved(u32),
     /// The checksum is another one.
@@ -128,6 +130,7 @@ impl Mismatch {
 impl From<HeaderFault> for Mismatch {
     fn from(fault: HeaderFault) -> Self {
         match fault {
+            HeaderFault::Empty => Self::new("record kind", "one that is not 0", "0"),
             HeaderFault::Reserved(word) => {
                 Self::new("reserved word of a record", "0", format!("{word:#010x}"))
             }
@@ -150,6 +153,9 @@ impl RecordHeader {
     /// Reads the header of the record at `place`.
     pub fn decode(bytes: &[u8; RECORD_HEADER_BYTES], place: Place) -> Result<Checked, HeaderFault> {
         let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
+        if bytes[8] == 0 {
+            return Err(HeaderFault::Empty);
+        }
         let reserved = word(28);
         if reserved != 0 {
             return Err(HeaderFault::Reserved(reserved));

@@ -309,7 +309,7 @@ impl LostNames {
 
 impl SimFile {
     fn closed(&self) -> Self {
-        Self { handles: 0, ..self.clone() }
+        Self { handles: 0, has_writer: false, ..self.clone() }
     }
 
     /// The length after so many of the unsynced changes.
