@@ -111,6 +111,12 @@ pub fn set_memtable_bytes(db: &Db, bytes: u64) -> Result<()> {
     Ok(())
 }
 
+/// The log's segment up to which it is known to be durable, and how many bytes of that.
+pub fn log_synced(db: &Db) -> (String, u64) {
+    let synced = db.store().syncer.synced();
+    (FileName::Log(synced.segment).to_string(), synced.offset)
+}
+
 /// Where a key's newest entry lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located {

@@ -43,6 +43,8 @@ impl Sample {
         sample.batches(50, 4);
         sample.store.sync().unwrap();
         sample.synced = sample.machine.files("log");
+        let (last, len) = sample.store.log_synced().unwrap();
+        sample.synced.iter_mut().filter(|(file, _)| *file == last).for_each(|(_, l)| *l = len);
         sample.commits_synced = sample.model.now();
         sample.batches(60, 4);
         sample
