@@ -56,6 +56,8 @@ impl Store {
                 return Err(error);
             }
         };
+        #[cfg(any(test, feature = "planted"))]
+        self.retire_too_early(&next);
         match self.write_edit(manifest, &edit) {
             Ok(manifest) => Ok(self.publish_edit(manifest, next, |s| publish(s, found))),
             Err(error) => {

@@ -18,8 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
+#[cfg(any(test, feature = "planted"))]
+use crate::base::planted::{self, Bug};
 use crate::db::store::Store;
 use crate::env::{Job, Step};
+#[cfg(any(test, feature = "planted"))]
+use crate::version::StoreState;
 use crate::vfs::Room;
 
 /// So many spares are kept.
@@ -78,6 +82,18 @@ impl Store {
                 None => self.remove_files(&[*name]),
             }
         }
+    }
+
+    /// The planted bug: what the edit to come frees becomes spares at once.
+    #[cfg(any(test, feature = "planted"))]
+    pub fn retire_too_early(&self, next: &StoreState) {
+        if !planted::is_on(Bug::SpareTakenTooEarly) {
+            return;
+        }
+        let numbers: Vec<_> = self.structure().segments.iter().map(|s| s.number).collect();
+        let freed = numbers.into_iter().filter(|number| *number < next.log.live_from);
+        let freed = freed.filter(|number| *number >= self.spares.ours_from);
+        self.retire_files(&freed.map(FileName::Log).collect::<Vec<_>>());
     }
 
     /// Removes all spares; there are no further ones.

@@ -201,4 +201,6 @@ fn past_the_end(name: FileName, offset: u64, end: u64, len: u64) -> Error {
 }
 
 #[cfg(test)]
+mod log_tests;
+#[cfg(test)]
 mod tests;
