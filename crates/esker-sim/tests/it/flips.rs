@@ -175,5 +175,6 @@ fn a_flipped_bit_in_a_killed_store_costs_at_most_the_log_above_its_horizon() {
     let tally = flip_all(&killed, &sample.model, &|file, offset| sample.floor(file, offset));
     println!("{tally:?}");
     assert!(tally.shorter > 0, "the tail of the log is there to be lost");
-    assert!(tally.errors > 20 * tally.right, "nearly every byte says something: {tally:?}");
+    // The rest is behind the logs' ends: allocated ahead, or of an earlier life.
+    assert!(tally.errors > 5 * tally.right, "most bytes say something: {tally:?}");
 }

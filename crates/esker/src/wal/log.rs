@@ -201,9 +201,9 @@ impl Log {
     }
 
     fn switch_to(&mut self, active: Active) -> SealedSegment {
-        let sealed = self.active.sealed();
-        self.syncer.rotated(active.sealed(), active.file.sync_handle());
-        self.active = active;
+        let last = std::mem::replace(&mut self.active, active);
+        let sealed = last.sealed();
+        self.syncer.rotated(self.active.sealed(), self.active.file.sync_handle(), last.file);
         self.is_closed = false;
         sealed
     }
@@ -241,10 +241,11 @@ impl Log {
         Arc::clone(&self.syncer)
     }
 
-    /// Ends the log: syncs it, cuts its tail, and returns what the manifest may record.
+    /// Ends the log: syncs it, cuts its segments behind their last records, and returns what the manifest may record.
     pub fn seal(mut self) -> Result<SealedSegment> {
         assert!(self.group.is_empty(), "a group is written before its segment ends");
         self.syncer.sync()?;
+        self.syncer.seal_rotated()?;
         self.active.file.seal(self.active.end)?;
         Ok(self.active.sealed())
     }

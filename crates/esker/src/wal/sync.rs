@@ -16,7 +16,7 @@ use crate::base::error::{Error, Result};
 use crate::base::invariant;
 use crate::base::key::SegmentNo;
 use crate::base::planted::{self, Bug};
-use crate::vfs::{Disk, Room, SyncFile};
+use crate::vfs::{AppendFile, Disk, Room, SyncFile};
 use crate::wal::{LogPosition, SealedSegment};
 
 /// Syncs a log beside its writer.
@@ -32,6 +32,8 @@ pub struct LogSyncer {
 struct SyncState {
     /// Rotated segments that are not known to be durable, oldest first.
     older: Vec<Unsynced>,
+    /// Rotated segments that are still needed, to be cut when the log ends.
+    rotated: Vec<(SealedSegment, Box<dyn AppendFile>)>,
     active: SegmentNo,
     active_file: Arc<dyn SyncFile>,
     synced: LogPosition,
@@ -57,6 +59,7 @@ impl LogSyncer {
     ) -> Self {
         let state = SyncState {
             older: Vec::new(),
+            rotated: Vec::new(),
             active: active.segment,
             active_file: file,
             synced,
@@ -99,9 +102,23 @@ impl LogSyncer {
         file.make_room()
     }
 
-    /// A segment is needed no more, by an edit that is durable: no sync needs to cover it.
+    /// A segment is needed no more, by an edit that is durable: no sync needs to cover it, and
+    /// nobody writes to its file any more.
     pub fn forget(&self, freed: SegmentNo) {
-        self.lock().older.retain(|older| older.sealed.segment != freed);
+        let mut state = self.lock();
+        state.older.retain(|older| older.sealed.segment != freed);
+        let (gone, kept) = std::mem::take(&mut state.rotated)
+            .into_iter()
+            .partition(|(sealed, _)| sealed.segment == freed);
+        state.rotated = kept;
+        drop(state);
+        drop::<Vec<_>>(gone);
+    }
+
+    /// Cuts what stands behind the last record of the rotated segments: the log ends.
+    pub(super) fn seal_rotated(&self) -> Result<()> {
+        let rotated = std::mem::take(&mut self.lock().rotated);
+        rotated.into_iter().try_for_each(|(sealed, mut file)| file.seal(sealed.bytes))
     }
 
     /// The position known to be durable.
@@ -124,14 +141,20 @@ impl LogSyncer {
         self.active_bytes.store(bytes, Ordering::Release);
     }
 
-    /// The log goes on in segment `next`.
-    pub(super) fn rotated(&self, next: SealedSegment, file: Arc<dyn SyncFile>) {
+    /// The log goes on in segment `next`; what wrote the one before is kept until that is freed.
+    pub(super) fn rotated(
+        &self,
+        next: SealedSegment,
+        file: Arc<dyn SyncFile>,
+        last: Box<dyn AppendFile>,
+    ) {
         let mut state = self.lock();
         let bytes = self.active_bytes.swap(next.bytes, Ordering::AcqRel);
         self.active_synced.store(0, Ordering::Release);
         let sealed = SealedSegment { segment: state.active, bytes };
         let file = std::mem::replace(&mut state.active_file, file);
         state.active = next.segment;
+        state.rotated.push((sealed, last));
         state.older.push(Unsynced { sealed, file });
     }
 
@@ -201,6 +224,7 @@ fn position(sealed: SealedSegment) -> LogPosition {
 mod tests {
     use super::*;
     use crate::base::error::ErrorKind;
+    use crate::base::names::FileName;
     use crate::vfs::sim::SimDisk;
 
     /// A file whose syncs are recorded; covers `bytes`, or fails without any.
@@ -239,7 +263,8 @@ mod tests {
 
         fn rotate(&self, segment: u64, bytes: Option<u64>) {
             let file = Recorded { segment, bytes, order: Arc::clone(&self.order) };
-            self.syncer.rotated(sealed(segment, 128), Arc::new(file));
+            let last = self.disk.create(FileName::Log(SegmentNo(segment - 1))).unwrap();
+            self.syncer.rotated(sealed(segment, 128), Arc::new(file), last);
         }
 
         fn synced(&self) -> (Vec<u64>, u64) {
