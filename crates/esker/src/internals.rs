@@ -30,7 +30,9 @@ pub use crate::env::{Env, Job, JobSource, Lane, Step, Workers};
 pub use crate::read::view::Place;
 pub use crate::vfs::os::{LogWrites, OsDisk};
 pub use crate::vfs::sim::{CrashPolicy, SimDisk};
-pub use crate::vfs::{AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile, faults};
+pub use crate::vfs::{
+    AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile, faults,
+};
 
 /// Names of files, for tests that damage one.
 pub mod names {

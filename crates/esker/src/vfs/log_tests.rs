@@ -26,10 +26,9 @@ fn mappable() -> Option<tempfile::TempDir> {
 
 /// Runs a test on a disk that maps its segments, and on one that does not.
 fn both(test: impl Fn(&Path, Arc<OsDisk>)) {
-    for (dir, how) in [
-        (mappable(), LogWrites::Mapped),
-        (Some(tempfile::tempdir().unwrap()), LogWrites::Write),
-    ] {
+    for (dir, how) in
+        [(mappable(), LogWrites::Mapped), (Some(tempfile::tempdir().unwrap()), LogWrites::Write)]
+    {
         let Some(dir) = dir else { continue };
         test(dir.path(), OsDisk::open_dir_with(dir.path(), how).unwrap());
     }
@@ -178,7 +177,8 @@ fn appends_syncs_and_room_making_beside_each_other_lose_nothing() {
 fn an_append_that_finds_no_space_stores_nothing() {
     let Some(dir) = mappable() else { return };
     let path = dir.path().join("file");
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let file =
+        std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
     let file: Arc<std::os::fd::OwnedFd> = Arc::new(file.into());
     mapped::allocate(&file, 0, 4096).unwrap();
     let pages = Pages::map(file, 4096, 4096).unwrap();

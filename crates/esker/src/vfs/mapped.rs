@@ -275,7 +275,11 @@ impl Mapping {
         // lies in memory that some owner borrows, so it cannot overlap. The atomic's address is
         // a multiple of 8: the base is one of a page, and so is `offset`.
         unsafe {
-            std::ptr::copy_nonoverlapping(rest.as_ptr(), self.base.as_ptr().add(rest_at), rest.len());
+            std::ptr::copy_nonoverlapping(
+                rest.as_ptr(),
+                self.base.as_ptr().add(rest_at),
+                rest.len(),
+            );
             if let Some(first) = first {
                 let word = AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast());
                 word.store(u64::from_ne_bytes(*first), Ordering::Release);

@@ -89,8 +89,10 @@ impl OsDisk {
     ) -> rustix::io::Result<Box<dyn AppendFile>> {
         if self.log_writes == LogWrites::Mapped {
             let first = mapped::first_step_bytes(bytes);
-            let map = || mapped::allocate(&file, 0, first)
-                .and_then(|()| Pages::map(Arc::clone(&file), first, bytes));
+            let map = || {
+                mapped::allocate(&file, 0, first)
+                    .and_then(|()| Pages::map(Arc::clone(&file), first, bytes))
+            };
             match map() {
                 Ok(pages) => {
                     lock(&self.pages).insert(name, Arc::clone(&pages));

@@ -396,9 +396,10 @@ mod tests {
         fail_next(&disk, DiskOp::Sync);
         let error = log.syncer().sync().unwrap_err();
         // The group is in doubt, so its writer may take its numbers for free.
-        for again in
-            [log.rotate(SegmentNo(4), SeqNo::new(1), None), log.replace(SegmentNo(4), SeqNo::new(1), None)]
-        {
+        for again in [
+            log.rotate(SegmentNo(4), SeqNo::new(1), None),
+            log.replace(SegmentNo(4), SeqNo::new(1), None),
+        ] {
             assert_eq!(error.to_string(), again.unwrap_err().to_string());
         }
         assert_eq!(error.to_string(), log.seal().unwrap_err().to_string());
