@@ -209,6 +209,11 @@ pub fn get_ignoring_filters(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Va
     Ok(found.and_then(|entry| entry.into_value()))
 }
 
+/// Which vectors searches use: `avx512`, `avx2` or `scalar`.
+pub fn vectors() -> &'static str {
+    crate::base::simd::kernels().name()
+}
+
 /// A readable print of any file of a store.
 ///
 /// # Errors

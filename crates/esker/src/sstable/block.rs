@@ -18,10 +18,11 @@ use super::block_layout::{
     Shape, WIDE,
 };
 use super::page::{At, Page, u16_at, u32_at, u64_at};
-use super::search::{first_where, positions_of};
+use super::search::first_where;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{Kind, SeqNo, Tag, head};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::base::simd::kernels;
 
 /// The one-byte fingerprint of a key: the top of its hash.
 pub(super) fn fingerprint(hash: u64) -> u8 {
@@ -118,7 +119,7 @@ impl Block {
         let Some(suffix) = key.strip_prefix(self.prefix()) else {
             return Found::Nothing;
         };
-        for n in positions_of(fingerprint, self.fingerprints()) {
+        for n in kernels().positions(self.fingerprints(), fingerprint) {
             if self.suffix(n) == suffix && self.tag_word(n) >> 8 <= seq.get() {
                 return Found::Entry(n);
             }
@@ -137,9 +138,10 @@ impl Block {
         }
         // Between the last sampled entry that is surely before it and the first surely after it.
         let wanted = head(suffix);
-        let heads = 0..self.shape.heads();
-        let not_before = first_where(heads.clone(), |group| self.head(group) >= wanted);
-        let after = first_where(not_before..heads.end, |group| self.head(group) > wanted);
+        let heads = self.shape.heads();
+        let column = &self.image[self.layout.heads..self.layout.heads + 8 * heads];
+        let not_before = kernels().le_heads_below(column, wanted);
+        let after = first_where(not_before..heads, |group| self.head(group) > wanted);
         let start = not_before.checked_sub(1).map_or(0, |group| (group << HEAD_SHIFT) + 1);
         let end = (after << HEAD_SHIFT).min(self.entries());
         first_where(start..end, |n| {
