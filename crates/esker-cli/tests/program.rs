@@ -96,6 +96,11 @@ fn a_missing_key_is_status_1_and_a_wrong_command_status_2() {
         &["get", "--dir", "s", "--keyspace", "none", "a"],
         &["scan", "--dir", "s", "--limit", "-1"],
         &["node", "--durability", "maybe"],
+        &["bench", "fillrandom,fill"],
+        &["bench", "readrandom"],
+        &["bench", "--num", "0", "fillseq"],
+        &["bench", "--dir", ".", "fillseq"],
+        &["bench", "--compare", "s/CURRENT", "s/CURRENT"],
     ] {
         let output = esker(dir.path(), wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
