@@ -1,9 +1,8 @@
 //! What one thread measures, and the sum over threads.
 //!
 //! The clock is read once an operation: the end of one is the beginning of the next. A reading
-//! costs about 23 ns on the machines where this was written, and the making of a key and a value
-//! about 15, so that an operation of 500 ns is shown about 8 % slower than it is. Nothing is
-//! subtracted. Latencies go into a histogram of three significant digits; the longest is exact.
+//! costs about 23 ns on the machine where this was written, and nothing is subtracted: an operation
+//! of 500 ns is shown about 5 % slower than it is. Latencies go into a histogram of three significant digits; the longest is exact.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -13,20 +12,27 @@ use hdrhistogram::Histogram;
 /// Longer latencies than an hour count as an hour in the percentiles.
 const LATENCY_NANOS_MAX: u64 = 3600 * 1_000_000_000;
 
+/// Shorter latencies are counted one by one, and go into the histogram in the end: that takes three
+/// instructions where the histogram takes sixty.
+const SHORT_NANOS: usize = 4096;
+
 /// One thread's clock.
 #[derive(Debug)]
 pub struct Clock<'a> {
     tally: Tally,
+    short: Box<[u64; SHORT_NANOS]>,
     done: &'a AtomicU64,
 }
 
 impl<'a> Clock<'a> {
     /// Starts. What is done is counted in `done` too, for whoever watches.
     pub fn start(done: &'a AtomicU64) -> Self {
-        Self { tally: Tally::new(Instant::now()), done }
+        let short = Box::new([0; SHORT_NANOS]);
+        Self { tally: Tally::new(Instant::now()), short, done }
     }
 
     /// An operation on so many entries has ended, and the next one begins.
+    #[inline]
     pub fn tick(&mut self, entries: u64) {
         let now = Instant::now();
         let tally = &mut self.tally;
@@ -34,8 +40,10 @@ impl<'a> Clock<'a> {
         tally.ended = now;
         tally.operations += 1;
         tally.entries += entries;
-        tally.longest_nanos = tally.longest_nanos.max(nanos);
-        tally.latencies.saturating_record(nanos);
+        match self.short.get_mut(nanos as usize) {
+            Some(count) => *count += 1,
+            None => tally.record_long(nanos),
+        }
         self.done.store(tally.entries, Ordering::Relaxed);
     }
 
@@ -45,7 +53,13 @@ impl<'a> Clock<'a> {
     }
 
     /// What was measured.
-    pub fn stop(self) -> Tally {
+    pub fn stop(mut self) -> Tally {
+        for (nanos, count) in (0..).zip(*self.short) {
+            if count > 0 {
+                self.tally.latencies.saturating_record_n(nanos, count);
+                self.tally.longest_nanos = self.tally.longest_nanos.max(nanos);
+            }
+        }
         self.tally
     }
 }
@@ -76,6 +90,12 @@ impl Tally {
             latencies: latencies.expect("three digits of an hour fit a histogram"),
             longest_nanos: 0,
         }
+    }
+
+    #[cold]
+    fn record_long(&mut self, nanos: u64) {
+        self.latencies.saturating_record(nanos);
+        self.longest_nanos = self.longest_nanos.max(nanos);
     }
 
     /// Adds what another thread measured at the same time.

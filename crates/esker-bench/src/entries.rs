@@ -14,7 +14,7 @@
 //! A value begins with the *stamp* of its key, so that a wrong one is seen at the cost of a
 //! multiplication; the rest comes from a pool of bytes that compress to half their size.
 
-use crate::random::{Permutation, Random, mix};
+use crate::random::{Permutation, Random};
 
 /// Bytes of a key, unless chosen otherwise.
 pub const KEY_BYTES_DEFAULT: usize = 16;
@@ -73,13 +73,15 @@ impl Records {
 #[derive(Clone, Debug)]
 pub struct Key {
     bytes: Vec<u8>,
+    /// The number that all but the last 8 digits are.
+    high: u64,
 }
 
 impl Key {
     /// A key of `len` bytes, at least [`KEY_BYTES_MIN`].
     pub fn new(len: usize) -> Self {
         assert!(len >= KEY_BYTES_MIN, "a key has at least {KEY_BYTES_MIN} bytes");
-        Self { bytes: vec![b'0'; len] }
+        Self { bytes: vec![b'0'; len], high: 0 }
     }
 
     /// The key that was made last.
@@ -92,22 +94,25 @@ impl Key {
         10_u64.pow(u32::try_from(len.min(16)).expect("at most 16")) - 1
     }
 
-    /// Makes it the key of `number`.
+    /// Makes it the key of `number`. The front of a key seldom changes.
+    #[inline]
     pub fn set(&mut self, number: u64) -> &[u8] {
         let (high, low) = (number / 100_000_000, number % 100_000_000);
-        let len = self.bytes.len();
-        self.bytes[len - 8..].copy_from_slice(&eight_digits(low));
-        if let Some(start) = len.checked_sub(16) {
-            self.bytes[start..start + 8].copy_from_slice(&eight_digits(high));
-        } else if high > 0 {
-            // Between 8 and 16 bytes the last digits of `high` fit in front.
-            let room = len - 8;
-            self.bytes[..room].copy_from_slice(&eight_digits(high)[8 - room..]);
-        } else {
-            let room = len - 8;
-            self.bytes[..room].fill(b'0');
+        if high != self.high {
+            self.set_high(high);
         }
+        let last = self.bytes.last_chunk_mut().expect("a key has at least 8 bytes");
+        *last = eight_digits(low);
         &self.bytes
+    }
+
+    /// A key of 8 to 16 bytes has room for the last digits of `high` alone.
+    fn set_high(&mut self, high: u64) {
+        let digits = eight_digits(high);
+        let front = self.bytes.len() - 8;
+        let room = front.min(8);
+        self.bytes[front - room..front].copy_from_slice(&digits[8 - room..]);
+        self.high = high;
     }
 }
 
@@ -122,21 +127,29 @@ fn eight_digits(number: u64) -> [u8; 8] {
     (ones | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
-/// Where a key stands among the others, as two words that compare as the keys do: its first and
-/// last 8 bytes, or the last 16 of a longer one, before which there are only zeros.
-pub fn rank(key: &[u8]) -> Option<(u64, u64)> {
+/// Where a key stands among the others, as a number that compares as the keys do: its first and
+/// last 8 bytes, or the last 16 of a longer one, before which there are only zeros. It is never 0.
+#[inline]
+pub fn rank(key: &[u8]) -> Option<u128> {
     let (rest, low) = key.split_last_chunk::<8>()?;
     let high = match rest.last_chunk::<8>() {
         Some(high) => high,
         None => key.first_chunk::<8>()?,
     };
-    Some((u64::from_be_bytes(*high), u64::from_be_bytes(*low)))
+    Some(u128::from(u64::from_be_bytes(*high)) << 64 | u128::from(u64::from_be_bytes(*low)))
 }
 
-/// The first bytes of every value of a key.
-pub fn stamp(key: &[u8]) -> u64 {
-    let (high, low) = rank(key).unwrap_or_default();
-    mix(low ^ high.rotate_left(32))
+/// The first bytes of every value of the key with this rank.
+#[inline]
+pub fn stamp(rank: u128) -> u64 {
+    let (high, low) = ((rank >> 64) as u64, rank as u64);
+    (low ^ high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+}
+
+/// The same, of a key that a [`Key`] made.
+#[inline]
+pub fn stamp_of(key: &[u8]) -> u64 {
+    stamp(rank(key).unwrap_or_default())
 }
 
 /// Values, and the check of those that are read.
@@ -169,6 +182,7 @@ impl Values {
     }
 
     /// Whether `value` is one that was written for a key with this stamp.
+    #[inline]
     pub fn fits(&self, stamp: u64, value: &[u8]) -> bool {
         let stamp = stamp.to_le_bytes();
         value.len() == self.value_bytes
@@ -196,7 +210,7 @@ impl ValueWriter<'_> {
         }
         self.value.copy_from_slice(&self.values.pool[self.at..self.at + len]);
         self.at += len;
-        let stamp = stamp(key).to_le_bytes();
+        let stamp = stamp_of(key).to_le_bytes();
         let stamped = len.min(stamp.len());
         self.value[..stamped].copy_from_slice(&stamp[..stamped]);
         &self.value
@@ -250,9 +264,12 @@ mod tests {
             let (a, b) = (Key::new(16).set(1).to_vec(), Key::new(16).set(2).to_vec());
             for _ in 0..10 {
                 let value = writer.next(&a);
-                assert!(values.fits(stamp(&a), value));
-                assert!(value_bytes == 0 || !values.fits(stamp(&b), value), "{value_bytes} bytes");
-                assert!(!values.fits(stamp(&a), &[value, b"x"].concat()));
+                assert!(values.fits(stamp_of(&a), value));
+                assert!(
+                    value_bytes == 0 || !values.fits(stamp_of(&b), value),
+                    "{value_bytes} bytes"
+                );
+                assert!(!values.fits(stamp_of(&a), &[value, b"x"].concat()));
             }
         }
     }

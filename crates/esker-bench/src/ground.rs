@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use esker::Db;
 
 use crate::clock::Clock;
-use crate::entries::{Key, Records, ValueWriter, Values, rank, stamp};
+use crate::entries::{Key, Records, ValueWriter, Values, rank, stamp, stamp_of};
 use crate::error::{Error, Result};
 use crate::home::Contents;
 use crate::random::{Permutation, Random};
@@ -66,7 +66,7 @@ impl<'a> Ground<'a> {
     /// The sum of the stamps of all records that are there.
     pub fn stamps_expected(&self) -> u64 {
         let mut key = Key::new(self.settings.key_bytes);
-        let stamps = (0..self.present).map(|record| stamp(key.set(self.records.number(record))));
+        let stamps = (0..self.present).map(|record| stamp_of(key.set(self.records.number(record))));
         stamps.fold(0, u64::wrapping_add)
     }
 
@@ -157,7 +157,7 @@ impl<'a> Worker<'a> {
     pub fn get(&mut self, record: u64) -> Result<()> {
         let key = self.key.set(self.ground.records.number(record));
         match self.ground.db.get(key)? {
-            Some(value) if self.ground.values.fits(stamp(key), &value) => Ok(()),
+            Some(value) if self.ground.values.fits(stamp_of(key), &value) => Ok(()),
             Some(_) => Err(self.ground.wrong("another value", key)),
             None => Err(self.ground.wrong("nothing", key)),
         }
@@ -190,17 +190,17 @@ impl<'a> Worker<'a> {
         if cursor.key() != Some(sought) {
             return Err(ground.wrong("a seek that missed its key", sought));
         }
-        let mut before = None;
+        let mut before = 0;
         for _ in 0..entries {
             if !on_entry {
                 break;
             }
-            before = Some(check_entry(ground, &cursor, before)?.rank);
+            before = check_entry(ground, &cursor, before)?.rank;
             on_entry = cursor.next()?;
         }
         if !on_entry {
             let last = self.key.set(4 * (ground.records.filled() - 1));
-            if before < rank(last) {
+            if Some(before) < rank(last) {
                 return Err(ground.wrong("a scan that ended before the last key", last));
             }
         }
@@ -210,26 +210,23 @@ impl<'a> Worker<'a> {
 
 /// An entry that a cursor stands on.
 pub struct Seen {
-    pub rank: (u64, u64),
+    pub rank: u128,
     pub stamp: u64,
 }
 
-/// Checks the entry that `cursor` stands on: its value, and that it lies behind `before`.
-pub fn check_entry(
-    ground: &Ground<'_>,
-    cursor: &esker::Cursor,
-    before: Option<(u64, u64)>,
-) -> Result<Seen> {
+/// Checks the entry that `cursor` stands on: its value, and that it lies behind the rank `before`.
+#[inline]
+pub fn check_entry(ground: &Ground<'_>, cursor: &esker::Cursor, before: u128) -> Result<Seen> {
     let (Some(key), Some(value)) = (cursor.key(), cursor.value()) else {
         return Err(ground.wrong("a cursor without an entry", b"(none)"));
     };
     let Some(rank) = rank(key).filter(|_| key.len() == ground.settings.key_bytes) else {
         return Err(ground.wrong("a key of another length", key));
     };
-    if before >= Some(rank) {
+    if rank <= before {
         return Err(ground.wrong("an entry out of order", key));
     }
-    let stamp = stamp(key);
+    let stamp = stamp(rank);
     if !ground.values.fits(stamp, value) {
         return Err(ground.wrong("another value", key));
     }

@@ -1,6 +1,6 @@
 //! Workloads that get.
 
-use crate::entries::{Key, Records, stamp};
+use crate::entries::{Key, Records, stamp_of};
 use crate::error::Result;
 use crate::ground::Worker;
 
@@ -43,7 +43,7 @@ pub fn many(worker: &mut Worker<'_>, keys_per_call: u64) -> Result<()> {
             return Err(ground.wrong("more or fewer answers than keys", keys[0].bytes()));
         }
         for (key, value) in keys.iter().map(Key::bytes).zip(&values) {
-            if !value.as_ref().is_some_and(|value| ground.values.fits(stamp(key), value)) {
+            if !value.as_ref().is_some_and(|value| ground.values.fits(stamp_of(key), value)) {
                 return Err(ground.wrong("nothing, or another value", key));
             }
         }

@@ -20,13 +20,13 @@ pub fn all(worker: &mut Worker<'_>) -> Result<()> {
         0 => cursor.seek_first()?,
         _ => cursor.seek(worker.key.set(4 * first))?,
     };
-    let (mut before, mut stamps, mut entries) = (None, 0_u64, 0);
+    let (mut before, mut stamps, mut entries) = (0, 0_u64, 0);
     while on_entry {
         let seen = check_entry(ground, &cursor, before)?;
         if end.is_some_and(|end| seen.rank >= end) {
             break;
         }
-        before = Some(seen.rank);
+        before = seen.rank;
         stamps = stamps.wrapping_add(seen.stamp);
         entries += 1;
         if entries == SCAN_PIECE_ENTRIES {
