@@ -9,6 +9,23 @@ use std::path::Path;
 /// Bytes of a block in the file system's own count, whatever its real blocks are.
 const COUNTED_BLOCK_BYTES: u64 = 512;
 
+/// Ticks of a second in which Linux tells processor time.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Processor time of all threads so far, the kernel's work for them included: on a machine with
+/// other users it says more than the clock.
+pub fn cpu_seconds() -> Option<f64> {
+    cpu_ticks(&fs::read_to_string("/proc/self/stat").ok()?).map(|ticks| ticks / TICKS_PER_SECOND)
+}
+
+/// Words 14 and 15. The second one is a name in parentheses, which may hold blanks.
+fn cpu_ticks(stat: &str) -> Option<f64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let mut words = behind_name.split_whitespace().skip(11);
+    let (user, system) = (words.next()?, words.next()?);
+    Some(user.parse::<f64>().ok()? + system.parse::<f64>().ok()?)
+}
+
 /// Lets the peak of resident memory begin anew; whether that was allowed.
 pub fn reset_peak() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
@@ -65,6 +82,13 @@ mod tests {
         let text = "Name:\tesker\nVmHWM:\t  1234 kB\n";
         assert_eq!(field(text, "VmHWM:"), Some("1234 kB"));
         assert_eq!(field(text, "HWM:"), None);
+    }
+
+    #[test]
+    fn processor_time_stands_behind_a_name_with_blanks() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 1 2 3 4 250 50 0 0 20 0 1 0 9";
+        assert_eq!(cpu_ticks(stat), Some(300.0));
+        assert_eq!(cpu_ticks("7 (a) S 1"), None);
     }
 
     #[test]

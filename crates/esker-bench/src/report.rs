@@ -35,6 +35,8 @@ pub struct Phase {
     pub name: String,
     /// How long it took.
     pub seconds: f64,
+    /// Processor time of all threads meanwhile, background work included.
+    pub cpu_seconds: Option<f64>,
     /// What was done at the same time: one part, or reads and writes; none of a `settle`.
     pub parts: Vec<Part>,
     /// What it wrote.
@@ -110,6 +112,7 @@ impl Phase {
         Self {
             name: name.into(),
             seconds: parts.first().map_or(0.0, |part| part.seconds),
+            cpu_seconds: None,
             parts,
             disk: Disk::default(),
             memory: Memory::default(),

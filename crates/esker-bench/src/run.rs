@@ -273,6 +273,7 @@ fn engine_bytes(stats: &Stats) -> u64 {
 /// Counters when a phase begins.
 struct Before {
     stats: Stats,
+    cpu_seconds: Option<f64>,
     disk_bytes: Option<u64>,
     peak_was_reset: bool,
 }
@@ -280,7 +281,12 @@ struct Before {
 impl Before {
     fn now(db: &Db) -> Self {
         let peak_was_reset = process::reset_peak();
-        Self { stats: db.stats(), disk_bytes: process::disk_bytes_written(), peak_was_reset }
+        Self {
+            stats: db.stats(),
+            cpu_seconds: process::cpu_seconds(),
+            disk_bytes: process::disk_bytes_written(),
+            peak_was_reset,
+        }
     }
 
     /// Adds to `phase` what has changed since.
@@ -293,6 +299,8 @@ impl Before {
         memory: Memory,
     ) -> Result<()> {
         let stats = db.stats();
+        let cpu_seconds = process::cpu_seconds().zip(self.cpu_seconds);
+        phase.cpu_seconds = cpu_seconds.map(|(after, before)| after - before);
         phase.disk = Disk {
             user_bytes: stats.user_bytes.saturating_sub(self.stats.user_bytes),
             log_bytes: stats.log_bytes_written - self.stats.log_bytes_written,

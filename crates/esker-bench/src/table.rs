@@ -78,11 +78,12 @@ impl fmt::Display for Report {
         writeln!(f, "{}", cost(&self.phases))?;
         write!(
             f,
-            "Log and tables: what the engine wrote; disk: what the process was charged for. Space: \
-             allocated\nblocks of the directory, also per byte of live keys and values. Memory: the \
-             peak of the process,\nof what is anonymous (no file's), and of what the engine counts. \
-             The engine's own amplifications:\nbytes of tables written per byte put, runs that a \
-             read may look into, bytes of tables per live byte.\n"
+            "Processor: the time of all threads, background work included. Log and tables: what the \
+             engine\nwrote; disk: what the process was charged for. Space: allocated blocks of the \
+             directory, also per byte\nof live keys and values. Memory: the peak of the process, of \
+             what is anonymous (no file's), and of what\nthe engine counts. The engine's own \
+             amplifications: bytes of tables written per byte put, runs that a\nread may look into, \
+             bytes of tables per live byte.\n"
         )
     }
 }
@@ -105,6 +106,7 @@ fn cost(phases: &[Phase]) -> Table {
     let mut table = Table::new(&[
         "workload",
         "time",
+        "processor",
         "log",
         "tables",
         "disk",
@@ -127,6 +129,7 @@ fn cost(phases: &[Phase]) -> Table {
         table.push(vec![
             phase.name.clone(),
             nanos((phase.seconds * 1e9) as u64),
+            phase.cpu_seconds.map_or("-".into(), |seconds| nanos((seconds * 1e9) as u64)),
             bytes(disk.log_bytes),
             bytes(disk.flush_bytes + disk.compaction_bytes),
             known(disk.process_bytes),
@@ -242,6 +245,6 @@ mod tests {
             assert!(text.contains(&format!("\n{line}\n")), "{line}\n\n{text}");
         }
         let settled = text.lines().find(|line| line.starts_with("settle")).unwrap();
-        assert!(settled.starts_with("settle            1.50 s"), "{settled}");
+        assert!(settled.starts_with("settle            1.50 s          -"), "{settled}");
     }
 }
