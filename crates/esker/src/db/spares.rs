@@ -6,8 +6,10 @@
 //! ```
 //!
 //! A used file has its blocks and its pages: appends to it fault nothing in, and a sync has no
-//! metadata to write (docs/decisions/0010). What of it can be read as a record of its new life:
-//! nothing, because segments' numbers are never used twice and all checksums hold them.
+//! metadata to write. The figures are in
+//! docs/decisions/0004-log-segments-are-mapped-and-used-again.md. What of it can be read as a
+//! record of its new life: nothing, because segments' numbers are never used twice and all
+//! checksums hold them.
 //!
 //! Only segments that this process wrote become spares: what an earlier one wrote may hold records
 //! with sequence numbers that were given out again since. Background space for the active segment

@@ -155,11 +155,9 @@ impl Domain {
 
     /// The number of this thread's slot.
     fn own_slot(&self) -> usize {
-        OWN.with_borrow_mut(|own| {
-            match own.iter().find(|slot| slot.domain == self.id) {
-                Some(slot) => slot.number,
-                None => self.take_slot(own),
-            }
+        OWN.with_borrow_mut(|own| match own.iter().find(|slot| slot.domain == self.id) {
+            Some(slot) => slot.number,
+            None => self.take_slot(own),
         })
     }
 

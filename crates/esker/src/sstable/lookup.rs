@@ -149,11 +149,7 @@ impl Table {
     }
 
     /// Whether the filter lets the key with this hash through; true if there is no filter.
-    pub fn passes<'t: 'g, 'g>(
-        &'t self,
-        hash: u64,
-        reach: Reach<'g>,
-    ) -> Peek<bool, Missed<'t>> {
+    pub fn passes<'t: 'g, 'g>(&'t self, hash: u64, reach: Reach<'g>) -> Peek<bool, Missed<'t>> {
         let shape = self.properties.filter;
         if shape.lines == 0 {
             return Ok(true);
@@ -244,11 +240,7 @@ struct BlockAt<'t, 'g> {
 
 impl<'t: 'g, 'g> BlockAt<'t, 'g> {
     /// The block in which the versions of the key behind the table's prefix begin.
-    fn of_suffix(
-        table: &'t Table,
-        suffix: &[u8],
-        reach: Reach<'g>,
-    ) -> Peek<Self, Missed<'t>> {
+    fn of_suffix(table: &'t Table, suffix: &[u8], reach: Reach<'g>) -> Peek<Self, Missed<'t>> {
         let top = IndexPage::trusted(table.peek(PageNo::Top, table.footer.index_top, reach)?);
         let mut at = Self { table, leaf: top.clone(), leaf_number: 0, child: 0, top };
         if table.has_root() {
@@ -258,11 +250,7 @@ impl<'t: 'g, 'g> BlockAt<'t, 'g> {
         Ok(at)
     }
 
-    fn enter_leaf(
-        &mut self,
-        number: usize,
-        reach: Reach<'g>,
-    ) -> Peek<(), Missed<'t>> {
+    fn enter_leaf(&mut self, number: usize, reach: Reach<'g>) -> Peek<(), Missed<'t>> {
         let page = self.table.peek(PageNo::Leaf(number), self.top.child(number), reach)?;
         self.leaf = IndexPage::trusted(page);
         self.leaf_number = number;

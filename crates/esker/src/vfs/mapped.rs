@@ -1,9 +1,10 @@
 //! Log segments of the operating system's disk, as memory.
 //!
 //! A segment is a file that is allocated ahead of its end and mapped; an append copies its bytes
-//! into the kernel's cache, 20 to 40 ns where `write` takes 900 (docs/decisions/0010). That is as
-//! durable as a `write`: the bytes are the system's, whatever becomes of the process, and
-//! `fdatasync` covers them.
+//! into the kernel's cache, some 40 ns where `write` takes 500 to 900 (see
+//! docs/decisions/0004-log-segments-are-mapped-and-used-again.md). That is as durable as a
+//! `write`: the bytes are the system's, whatever becomes of the process, and `fdatasync` covers
+//! them.
 //!
 //! ```text
 //! 0             end            ready           allocated             of the mapping

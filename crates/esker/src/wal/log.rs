@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::base::batch::Op;
 use crate::base::error::Result;
 use crate::base::invariant;
 use crate::base::key::{SegmentNo, SeqNo};
@@ -9,7 +10,7 @@ use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::vfs::{AppendFile, Disk};
-use crate::wal::record::{Place, Record, RecordKind};
+use crate::wal::record::{Place, RecordHeader, RecordKind};
 use crate::wal::segment::SegmentHeader;
 use crate::wal::sync::LogSyncer;
 use crate::wal::{LogPosition, SealedSegment};
@@ -103,9 +104,18 @@ impl Log {
 
     /// Encodes one record, which is one whole batch, into the group's buffer. No I/O.
     pub fn add(&mut self, seq: SeqNo, op_count: u32, payload: &[u8]) {
+        assert!(op_count > 0 && payload.len() <= BATCH_BYTES_MAX, "a batch within its limits");
+        self.add_record(seq, op_count, |group| group.extend_from_slice(payload));
+    }
+
+    /// The same for a batch of one operation, which keeps its limits.
+    pub fn add_op(&mut self, seq: SeqNo, op: &Op<'_>) {
+        self.add_record(seq, 1, |group| op.encode(group));
+    }
+
+    fn add_record(&mut self, seq: SeqNo, op_count: u32, payload: impl FnOnce(&mut Vec<u8>)) {
         invariant!(W1, seq == self.next_seq, "record {seq} where {} follows", self.next_seq);
         invariant!(W2, !self.is_closed, "a record for closed segment {}", self.active.segment);
-        assert!(op_count > 0 && payload.len() <= BATCH_BYTES_MAX, "a batch within its limits");
         if self.group.is_empty() {
             self.group_seq = seq;
             self.group_synced = self.syncer.active_synced();
@@ -115,9 +125,14 @@ impl Log {
             file_number: self.active.segment.0,
             offset: self.active.end + self.group.len() as u64,
         };
-        let synced_upto = self.group_synced;
-        let record = Record { kind: RecordKind::Batch, seq, op_count, synced_upto, payload };
-        record.encode(place, &mut self.group);
+        let header = RecordHeader {
+            seq,
+            kind: RecordKind::Batch as u8,
+            op_count,
+            synced_upto: self.group_synced,
+            payload_bytes: 0,
+        };
+        header.encode(place, &mut self.group, payload);
         self.next_seq = seq.plus(u64::from(op_count));
     }
 
