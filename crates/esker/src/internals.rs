@@ -32,6 +32,17 @@ pub use crate::vfs::os::OsDisk;
 pub use crate::vfs::sim::{CrashPolicy, SimDisk};
 pub use crate::vfs::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space, SyncFile, faults};
 
+/// The policy of compaction, for who plays it without a store.
+pub mod policy {
+    pub use crate::base::key::{SeqNo, TableId};
+    pub use crate::base::range::KeyRange;
+    pub use crate::compaction::l0::SweepStep;
+    pub use crate::compaction::pick::{
+        CompactionPlan, L0Rule, PickState, PickTable, PlanKind, Policy, Tiering, pick,
+    };
+    pub use crate::compaction::shape::max_bytes;
+}
+
 /// Names of files, for tests that damage one.
 pub mod names {
     pub use crate::base::key::{SegmentNo, TableId};

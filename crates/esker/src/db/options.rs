@@ -147,6 +147,15 @@ impl Options {
         }
     }
 
+    /// As [`tiny`](Self::tiny), with fewer and larger levels: most of a short history is in L1, so
+    /// that L0 is merged within itself and swept in many steps.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn tiny_and_wide() -> Self {
+        let tiny = Self::tiny();
+        let scale = Scale { level_base_bytes: Some(1 << 10), ..tiny.scale };
+        Self { memtable_bytes: Some(1 << 10), scale, ..tiny }
+    }
+
     /// The values to run with, or why they cannot be.
     pub(crate) fn settle(&self, memory_bytes: u64) -> Result<Settings> {
         let budget = self.memory_budget.unwrap_or((memory_bytes / 4).max(MEMORY_BUDGET_MIN));
