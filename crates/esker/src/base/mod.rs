@@ -11,6 +11,7 @@
 //! - [`limits`]: every upper bound and why
 //! - [`names`]: how files are called
 //! - [`random`]: numbers that a seed determines
+//! - [`simd`]: the inner loops of searches, with the vectors that the processor has
 //! - [`value`]: the bytes that a read hands out
 
 pub mod batch;
@@ -24,6 +25,7 @@ pub mod names;
 pub mod planted;
 pub mod random;
 pub mod range;
+pub mod simd;
 pub mod value;
 
 /// Asserts a numbered invariant, also in release builds: a store that has lost one must stop

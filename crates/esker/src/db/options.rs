@@ -3,9 +3,15 @@
 //! Values are plain data and are checked together, before anything is created or written.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
+use crate::cache::FramePool;
 use crate::db::Db;
+use crate::db::store::FROZEN_MAX;
+use crate::env::Env;
+use crate::epoch::Domain;
+use crate::sstable::PAGE_BYTES;
 
 /// How durable a write is when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -40,6 +46,8 @@ pub(crate) struct Scale {
     pub block_bytes: usize,
     /// `max_bytes` of L0 for a new store; `None`: ten memtables.
     pub level_base_bytes: Option<u64>,
+    /// Most bytes of the frame pool.
+    pub pool_bytes_max: usize,
     /// How much a background job does in one step.
     pub step_bytes: usize,
     /// The first chunk of a memtable's arena; `None`: the memtable's own choice.
@@ -56,6 +64,9 @@ pub(crate) enum Reserve {
     /// Not at all: tests of tiny disks.
     None,
 }
+
+/// One takes writes, two wait for their flush.
+const MEMTABLES_MAX: u64 = 1 + FROZEN_MAX as u64;
 
 /// Least and most bytes of a memtable.
 const MEMTABLE_BYTES_MIN: u64 = 1 << 10;
@@ -78,6 +89,7 @@ impl Options {
             scale: Scale {
                 block_bytes: 8 << 10,
                 level_base_bytes: None,
+                pool_bytes_max: usize::MAX,
                 step_bytes: 1 << 20,
                 chunk_bytes: None,
                 reserve: Reserve::Kept,
@@ -140,6 +152,7 @@ impl Options {
             scale: Scale {
                 block_bytes: 256,
                 level_base_bytes: Some(16),
+                pool_bytes_max: 24 * PAGE_BYTES,
                 step_bytes: 512,
                 chunk_bytes: Some(1 << 10),
                 reserve: Reserve::None,
@@ -174,8 +187,9 @@ impl Options {
         }
         Ok(Settings {
             memtable_bytes,
-            cache_bytes: usize::try_from(budget - 2 * memtable_bytes.min(budget / 4))
-                .unwrap_or(usize::MAX),
+            pool_bytes: usize::try_from(budget - MEMTABLES_MAX * memtable_bytes.min(budget / 4))
+                .unwrap_or(usize::MAX)
+                .min(self.scale.pool_bytes_max),
             level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
             durability: self.durability,
             scale: self.scale.clone(),
@@ -206,10 +220,20 @@ pub(crate) enum IfMissing {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub memtable_bytes: u64,
-    pub cache_bytes: usize,
+    /// What is left of the memory budget for blocks, indexes and filters.
+    pub pool_bytes: usize,
     pub level_base_bytes: u64,
     pub durability: Durability,
     pub scale: Scale,
+}
+
+impl Settings {
+    /// A pool for all tables of a store, empty. Its frames hold a block, or a page of an index or
+    /// of a filter.
+    pub fn frame_pool(&self, env: &Arc<dyn Env>) -> Arc<FramePool> {
+        let frame_bytes = self.scale.block_bytes.next_multiple_of(64).max(PAGE_BYTES);
+        FramePool::new(Arc::clone(env), Domain::new(), self.pool_bytes, frame_bytes)
+    }
 }
 
 /// How one write is done.

@@ -130,7 +130,7 @@ impl Keyspace {
             table_bytes: level_bytes.iter().sum(),
             memtable_bytes: view.memtables().map(|memtable| memtable.bytes() as u64).sum(),
             log_bytes_written: store.log_bytes_written.load(Ordering::Relaxed),
-            cache_bytes: store.cache.bytes() as u64,
+            cache_bytes: store.pool.bytes() as u64,
             snapshots: store.snapshots.count() as u64,
             health: store.health.state(),
             foreign_files: store.foreign_files.clone(),

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64};
 use super::arena::Arena;
 use super::entry::{Entry, EntryPtr, Header};
 use crate::base::key::{head, shared_prefix_bytes};
+use crate::base::simd::{kernels, prefetch};
 
 /// Heads, or slots, in a cache line.
 const LINE: usize = 8;
@@ -207,7 +208,10 @@ impl<const WIDTH: usize> Node<WIDTH> {
     /// How many heads are less than `key_head`. Unused heads never are.
     fn heads_below(&self, key_head: u64) -> usize {
         self.prefetch();
-        self.heads.0.partition_point(|head| head.load(Relaxed) < key_head)
+        // SAFETY: an atomic integer has the layout of the integer. Nobody changes a head
+        // meanwhile: whoever searches holds the memtable's latch, and only who has it alone writes.
+        let heads = unsafe { &*std::ptr::from_ref(&self.heads.0).cast::<[u64; WIDTH]>() };
+        kernels().heads_below(heads, key_head)
     }
 
     /// Asks for all lines of the node that a search or an insert may need: a cold node costs one
@@ -296,16 +300,4 @@ impl<const WIDTH: usize> Node<WIDTH> {
     fn set_count(&self, count: usize) {
         self.count.store(count as u16, Relaxed);
     }
-}
-/// Asks the processor for the cache line of `at` ahead of its use.
-fn prefetch<T>(at: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint: it reads nothing that the program could see. SSE, to
-        // which it belongs, is part of every x86-64 processor.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

@@ -8,17 +8,15 @@
 //! Lines lie in pages of 8 KiB, one line of header and 127 of filter, so that a probe needs one
 //! page of the filter in memory and not all of it.
 
-use bytes::Bytes;
+use std::ops::Deref;
 
-use super::page::{ALIGN, At, CHECKSUM_BYTES, PAGE_BYTES, Page, Place, Span, seal, u16_at, u32_at};
+use super::page::{ALIGN, At, CHECKSUM_BYTES, PAGE_BYTES, Piece, Place, Span, seal, u16_at, u32_at};
 use crate::base::error::Result;
 use crate::base::invariant;
+use crate::base::simd::{LINE_BITS_MAX, Line, kernels};
 
 /// Lines of a full page, its header not counted.
 pub(super) const LINES_PER_PAGE: u32 = (PAGE_BYTES / ALIGN) as u32 - 1;
-
-/// Most bits that a probe looks at: more make it slower and hardly better.
-const PROBES_MAX: u32 = 8;
 
 /// What the properties say about a filter, enough to find a key's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -38,7 +36,7 @@ impl FilterShape {
         let lines = u32::try_from(bits.div_ceil(8 * ALIGN as u64));
         invariant!(S7, lines.is_ok(), "a filter of {bits} bits");
         // Bits per key times ln 2 is best; a line's uneven load asks for a little less.
-        let probes = (bits_per_key * 69 / 100).clamp(1, PROBES_MAX);
+        let probes = (bits_per_key * 69 / 100).clamp(1, LINE_BITS_MAX);
         Self { lines: lines.unwrap_or_default().max(1), probes: probes as u8 }
     }
 
@@ -66,16 +64,6 @@ impl FilterShape {
         (line / LINES_PER_PAGE, line % LINES_PER_PAGE)
     }
 
-    /// The bits of a key in its line, as byte and mask.
-    fn bits_of(self, hash: u64) -> impl Iterator<Item = (usize, u8)> {
-        let mut h = hash as u32;
-        (0..self.probes).map(move |_| {
-            let bit = (h >> 23) as usize;
-            h = h.wrapping_mul(0x9e37_79b9);
-            (bit / 8, 1 << (bit % 8))
-        })
-    }
-
     /// Appends the filter over the keys with these hashes to `out`; it will lie at `offset`.
     pub(super) fn build(self, hashes: &[u64], place: Place, offset: u64, out: &mut Vec<u8>) {
         if self.lines == 0 {
@@ -84,13 +72,12 @@ impl FilterShape {
         let start = out.len();
         out.resize(start + self.bytes() as usize, 0);
         let filter = &mut out[start..];
+        let (lines, _) = filter.as_chunks_mut();
+        let kernels = kernels();
         for hash in hashes {
             let (page, line) = self.place_of(*hash);
-            let line_start = page as usize * PAGE_BYTES + (1 + line as usize) * ALIGN;
-            let line = &mut filter[line_start..line_start + ALIGN];
-            for (byte, mask) in self.bits_of(*hash) {
-                line[byte] |= mask;
-            }
+            let line = page as usize * (PAGE_BYTES / ALIGN) + 1 + line as usize;
+            kernels.line_add(&mut lines[line], *hash as u32, self.probes.into());
         }
         for n in 0..self.pages() {
             let span = self.page(n, 0);
@@ -104,13 +91,21 @@ impl FilterShape {
     }
 }
 
+/// A page of the filter for a moment.
+pub(super) type FilterRef<'a> = FilterPage<&'a [u8]>;
+
 /// A checked page of the filter.
 #[derive(Clone, Debug)]
-pub(super) struct FilterPage {
-    bytes: Bytes,
+pub(super) struct FilterPage<B> {
+    bytes: B,
 }
 
-impl FilterPage {
+impl<B: Deref<Target = [u8]>> FilterPage<B> {
+    /// Takes bytes that passed the check.
+    pub(super) fn trusted(bytes: B) -> Self {
+        Self { bytes }
+    }
+
     /// Which page of the filter it says it is.
     pub(super) fn number(&self) -> u32 {
         u32_at(&self.bytes, 8)
@@ -128,25 +123,24 @@ impl FilterPage {
 
     /// Whether all bits of the key are set in its line, number `line` of this page.
     pub(super) fn may_contain(&self, shape: FilterShape, line: u32, hash: u64) -> bool {
-        let start = (1 + line as usize) * ALIGN;
-        let line = &self.bytes[start..start + ALIGN];
-        shape.bits_of(hash).all(|(byte, mask)| line[byte] & mask != 0)
+        kernels().line_holds(self.line(line), hash as u32, shape.probes.into())
+    }
+
+    /// Line number `line` of this page.
+    pub(super) fn line(&self, line: u32) -> &Line {
+        let (lines, _) = self.bytes.as_chunks();
+        &lines[1 + line as usize]
     }
 }
 
-impl Page for FilterPage {
+impl Piece for FilterRef<'_> {
     const PART: &'static str = "filter page";
 
-    fn parse(bytes: Bytes, at: At) -> Result<Self> {
+    fn check(bytes: &[u8], at: At) -> Result<()> {
         let whole = bytes.len().is_multiple_of(ALIGN) && bytes.len() >= 2 * ALIGN;
         at.require(whole, "length", "a header and lines of 64 bytes")?;
-        at.expect("lines", bytes.len() / ALIGN - 1, u16_at(&bytes, 12).into())?;
-        at.require_zero(&bytes[CHECKSUM_BYTES + 7..ALIGN], "padding")?;
-        Ok(Self { bytes })
-    }
-
-    fn trusted(bytes: Bytes) -> Self {
-        Self { bytes }
+        at.expect("lines", bytes.len() / ALIGN - 1, u16_at(bytes, 12).into())?;
+        at.require_zero(&bytes[CHECKSUM_BYTES + 7..ALIGN], "padding")
     }
 }
 
@@ -169,11 +163,10 @@ mod tests {
         let mut bytes = Vec::new();
         shape.build(&hashes, PLACE, 0, &mut bytes);
         assert_eq!(bytes.len() as u64, shape.bytes());
-        let bytes = Bytes::from(bytes);
         let may_contain = |hash| {
             let (page, line) = shape.place_of(hash);
             let span = shape.page(page, 0);
-            let page = bytes.slice(span.offset as usize..span.end() as usize);
+            let page = &bytes[span.offset as usize..span.end() as usize];
             FilterPage::trusted(page).may_contain(shape, line, hash)
         };
         assert!(hashes.iter().all(|hash| may_contain(*hash)), "what is there passes");
