@@ -13,9 +13,9 @@ use crate::base::value::Value;
 use crate::db::options::{Durability, WriteOptions};
 use crate::db::snapshot::Snapshot;
 use crate::db::store::{KeyspaceCore, Store};
+use crate::read::get::FoundEntry;
 use crate::read::scan::{Cursor, Iter};
 use crate::read::view::Sources;
-use crate::read::get::FoundEntry;
 use crate::sstable::{Lookup, Reach, with_pages};
 
 /// Keeps a store open: the last one closes it.
