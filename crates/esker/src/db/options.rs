@@ -3,9 +3,11 @@
 //! Values are plain data and are checked together, before anything is created or written.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
 use crate::db::Db;
+use crate::memtable::ChunkPool;
 
 /// How durable a write is when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -42,8 +44,8 @@ pub(crate) struct Scale {
     pub level_base_bytes: Option<u64>,
     /// How much a background job does in one step.
     pub step_bytes: usize,
-    /// The first chunk of a memtable's arena; `None`: the memtable's own choice.
-    pub chunk_bytes: Option<usize>,
+    /// The first chunk of a memtable's arena.
+    pub chunk_bytes: usize,
     /// Whether space is set aside for a full disk.
     pub reserve: Reserve,
 }
@@ -79,7 +81,7 @@ impl Options {
                 block_bytes: 8 << 10,
                 level_base_bytes: None,
                 step_bytes: 1 << 20,
-                chunk_bytes: None,
+                chunk_bytes: 64 << 10,
                 reserve: Reserve::Kept,
             },
         }
@@ -141,7 +143,7 @@ impl Options {
                 block_bytes: 256,
                 level_base_bytes: Some(16),
                 step_bytes: 512,
-                chunk_bytes: Some(1 << 10),
+                chunk_bytes: 1 << 10,
                 reserve: Reserve::None,
             },
         }
@@ -169,6 +171,11 @@ impl Options {
                 .unwrap_or(usize::MAX),
             level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
             durability: self.durability,
+            // One memtable's worth is kept for the next one.
+            chunks: Arc::new(ChunkPool::new(
+                self.scale.chunk_bytes,
+                usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
+            )),
             scale: self.scale.clone(),
         })
     }
@@ -200,6 +207,8 @@ pub(crate) struct Settings {
     pub cache_bytes: usize,
     pub level_base_bytes: u64,
     pub durability: Durability,
+    /// Where memtables get their memory.
+    pub chunks: Arc<ChunkPool>,
     pub scale: Scale,
 }
 

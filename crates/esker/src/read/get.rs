@@ -80,6 +80,7 @@ impl View {
 
     /// As [`get`](Self::get), of the memtables alone.
     pub fn get_in_memtables(&self, key: &[u8], seq: SeqNo) -> Option<(Tag, &[u8])> {
-        self.memtables().find_map(|memtable| memtable.get(key, seq))
+        let hash = key_hash(key);
+        self.memtables().find_map(|memtable| memtable.get(key, hash, seq))
     }
 }
