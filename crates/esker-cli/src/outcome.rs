@@ -41,6 +41,8 @@ pub enum Failure {
     Store(esker::Error),
     /// The node could not start, go on, or end well.
     Node(NodeError),
+    /// A benchmark has no figures to show.
+    Bench(esker_bench::Error),
     /// The output cannot be written.
     Output(io::Error),
 }
@@ -69,6 +71,12 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Store(error) => status_of(error.kind()),
             Self::Node(error) => error.kind().map_or(5, status_of),
+            Self::Bench(error) => match error {
+                esker_bench::Error::Usage(_) => 2,
+                esker_bench::Error::Io(..) => 5,
+                esker_bench::Error::Store(error) => status_of(error.kind()),
+                esker_bench::Error::Wrong(_) => 7,
+            },
             Self::Output(_) => 5,
         }
     }
@@ -78,7 +86,8 @@ impl Failure {
         match self {
             Self::Store(error) => Some(error.kind()),
             Self::Node(error) => error.kind(),
-            Self::Missing(_) | Self::Usage(_) | Self::Output(_) => None,
+            Self::Bench(esker_bench::Error::Store(error)) => Some(error.kind()),
+            Self::Bench(_) | Self::Missing(_) | Self::Usage(_) | Self::Output(_) => None,
         }
     }
 }
@@ -101,6 +110,7 @@ impl fmt::Display for Failure {
             Self::Usage(text) => f.write_str(text),
             Self::Store(error) => write!(f, "{error}"),
             Self::Node(error) => write!(f, "{error}"),
+            Self::Bench(error) => write!(f, "{error}"),
             Self::Output(error) => write!(f, "writing the answer: {error}"),
         }
     }
@@ -115,6 +125,12 @@ impl From<esker::Error> for Failure {
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         Self::Node(error)
+    }
+}
+
+impl From<esker_bench::Error> for Failure {
+    fn from(error: esker_bench::Error) -> Self {
+        Self::Bench(error)
     }
 }
 

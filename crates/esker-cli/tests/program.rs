@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 9] =
-    ["node", "get", "put", "delete", "scan", "levels", "stats", "check", "dump"];
+const COMMANDS: [&str; 10] =
+    ["node", "get", "put", "delete", "scan", "levels", "stats", "check", "dump", "bench"];
 
 /// Runs `esker` in `dir` with nothing to read.
 fn esker(dir: &Path, arguments: &[&str]) -> Output {
@@ -96,6 +96,11 @@ fn a_missing_key_is_status_1_and_a_wrong_command_status_2() {
         &["get", "--dir", "s", "--keyspace", "none", "a"],
         &["scan", "--dir", "s", "--limit", "-1"],
         &["node", "--durability", "maybe"],
+        &["bench", "fillrandom,fill"],
+        &["bench", "readrandom"],
+        &["bench", "--num", "0", "fillseq"],
+        &["bench", "--dir", ".", "fillseq"],
+        &["bench", "--compare", "s/CURRENT", "s/CURRENT"],
     ] {
         let output = esker(dir.path(), wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));

@@ -3,7 +3,7 @@
 //! [`run`] serves one conversation over any reader and writer; [`run_stdio`] is `esker node`.
 //! The contract is `docs/protocol.md`.
 //!
-//! This is the only crate of the workspace that knows JSON, and `store.rs` its only file that
+//! This is the only crate of the workspace that answers in JSON, and `store.rs` its only file that
 //! knows the engine:
 //!
 //! ```text

@@ -32,6 +32,17 @@ pub use crate::vfs::os::OsDisk;
 pub use crate::vfs::sim::{CrashPolicy, SimDisk};
 pub use crate::vfs::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space, SyncFile, faults};
 
+/// The policy of compaction, for who plays it without a store.
+pub mod policy {
+    pub use crate::base::key::{SeqNo, TableId};
+    pub use crate::base::range::KeyRange;
+    pub use crate::compaction::l0::SweepStep;
+    pub use crate::compaction::pick::{
+        CompactionPlan, L0Rule, PickState, PickTable, PlanKind, Policy, Tiering, pick,
+    };
+    pub use crate::compaction::shape::max_bytes;
+}
+
 /// Names of files, for tests that damage one.
 pub mod names {
     pub use crate::base::key::{SegmentNo, TableId};
@@ -87,7 +98,8 @@ pub fn flush(keyspace: &Keyspace) -> Result<Option<FlushedTable>> {
 pub fn memtable_get(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
     keyspace.check()?;
     let view = keyspace.core().view();
-    let found = view.get_in_memtables(key, keyspace.store().visible_seq());
+    let hash = crate::base::hash::key_hash(key);
+    let found = view.find_in_memtables(key, hash, keyspace.store().visible_seq());
     Ok(found.filter(|(tag, _)| !tag.is_delete()).map(|(_, value)| Value::copy_from(value)))
 }
 
@@ -130,18 +142,16 @@ pub struct Located {
 pub fn locate(keyspace: &Keyspace, key: &[u8]) -> Result<Located> {
     keyspace.check()?;
     let view = keyspace.core().view();
-    let seq = keyspace.store().visible_seq();
-    let found = view.get(key, seq, &mut Lookup::default())?;
-    let Some(entry) = found else {
+    let how = &mut Lookup::default();
+    let found = keyspace.find(key, None, how, |entry| (entry.place, entry.to_value()))?;
+    let Some((place, value)) = found else {
         let levels_checked = view.deepest_level().map_or(0, |level| level + 1);
         return Ok(Located { value: None, found_at: None, levels_checked });
     };
-    let levels_checked = match entry.place {
+    let levels_checked = match place {
         Place::Memtable => 0,
         Place::Level(level) => level + 1,
     };
-    let place = entry.place;
-    let value = entry.into_value();
     let found_at = value.is_some().then_some(place);
     Ok(Located { value, found_at, levels_checked })
 }
@@ -203,10 +213,8 @@ pub fn compact_level(keyspace: &Keyspace, source: usize) -> Result<CompactionRep
 /// As [`Keyspace::get`].
 pub fn get_ignoring_filters(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
     keyspace.check()?;
-    let view = keyspace.core().view();
     let mut how = Lookup { filters: Filters::Ignore, ..Lookup::default() };
-    let found = view.get(key, keyspace.store().visible_seq(), &mut how)?;
-    Ok(found.and_then(|entry| entry.into_value()))
+    Ok(keyspace.find(key, None, &mut how, |entry| entry.to_value())?.flatten())
 }
 
 /// Which vectors searches use: `avx512`, `avx2` or `scalar`.

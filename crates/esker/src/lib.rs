@@ -45,6 +45,7 @@ mod cache;
 mod compaction;
 mod db;
 mod env;
+mod epoch;
 #[cfg(feature = "internals")]
 pub mod internals;
 mod memtable;

@@ -3,18 +3,20 @@
 //! - [`node`]: the node
 //! - [`entries`]: `get`, `put`, `delete`, `scan`
 //! - [`pictures`]: `levels`, `stats`, `check`, `dump`
+//! - [`bench`]: workloads, measured
 //!
 //! The examples in the help are run by a test, and their output is compared.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use esker::{Db, Keyspace, Options};
 
 use crate::outcome::Failure;
 use crate::text::Syntax;
 
+mod bench;
 mod entries;
 mod node;
 mod pictures;
@@ -31,6 +33,7 @@ pub enum Command {
     Stats(pictures::Stats),
     Check(pictures::Check),
     Dump(pictures::Dump),
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -46,8 +49,18 @@ impl Command {
             Self::Stats(command) => command.run(out),
             Self::Check(command) => command.run(out),
             Self::Dump(command) => command.run(out),
+            Self::Bench(command) => command.run(out),
         }
     }
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, ValueEnum)]
+enum Durability {
+    /// Once the operating system has it: it survives the death of the process, not a power cut
+    Os,
+    /// Once it is on stable storage
+    Sync,
 }
 
 /// Which keyspace of which store.

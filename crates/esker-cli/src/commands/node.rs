@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use esker_node::{MEMTABLE_BYTES_DEFAULT, NodeOptions};
 
+use crate::commands::Durability;
 use crate::outcome::Failure;
 
 /// Serve JSON lines: one request a line on standard input, one reply a line on standard output
@@ -32,14 +33,6 @@ pub struct Node {
     /// When a write is answered
     #[arg(long, value_enum, default_value_t = Durability::Os)]
     durability: Durability,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Durability {
-    /// Once the operating system has it: it survives the death of the node, not a power cut
-    Os,
-    /// Once it is on stable storage
-    Sync,
 }
 
 impl Node {

@@ -232,7 +232,7 @@ mod tests {
     use crate::base::error::{Error, ErrorKind};
     use crate::base::key::{Kind, SeqNo, TableId, compare};
     use crate::base::range::KeyRange;
-    use crate::cache::BlockCache;
+    use crate::cache::FramePool;
     use crate::compaction::elide::Tombstones;
     use crate::read::merge::MergeCursor;
     use crate::sstable::{Table, TableSettings};
@@ -269,7 +269,7 @@ mod tests {
         }
 
         fn entries(&self, summary: &TableSummary) -> Vec<Entry> {
-            let cache = BlockCache::new(1 << 20);
+            let cache = FramePool::for_tests(1 << 20);
             let table = Table::open(&*self.disk, STORE, summary.id, summary.bytes, &cache).unwrap();
             let mut cursor = table.cursor();
             let mut entries = Vec::new();

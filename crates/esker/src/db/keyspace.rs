@@ -1,19 +1,22 @@
 //! `Keyspace`: a named, separate ordered map, and all reads and writes of one.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::base::batch::WriteBatch;
 use crate::base::error::Result;
+use crate::base::hash::key_hash;
 use crate::base::key::SeqNo;
 use crate::base::range::{Bounds, KeyBounds};
 use crate::base::value::Value;
 use crate::db::options::{Durability, WriteOptions};
 use crate::db::snapshot::Snapshot;
 use crate::db::store::{KeyspaceCore, Store};
+use crate::read::get::FoundEntry;
 use crate::read::scan::{Cursor, Iter};
 use crate::read::view::Sources;
-use crate::sstable::Lookup;
+use crate::sstable::{Lookup, Reach, with_pages};
 
 /// Keeps a store open: the last one closes it.
 pub(crate) struct Handle {
@@ -144,15 +147,12 @@ impl Keyspace {
         key: impl AsRef<[u8]>,
         look: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>> {
-        self.check()?;
-        let view = self.core.view();
-        let seq = self.store().visible_seq();
-        let key = key.as_ref();
-        if let Some((tag, value)) = view.get_in_memtables(key, seq) {
-            return Ok((!tag.is_delete()).then(|| look(value)));
-        }
-        let found = view.get_in_tables(key, seq, &mut Lookup::default())?;
-        Ok(found.and_then(|entry| entry.into_value()).map(|value| look(&value)))
+        let how = &mut Lookup::default();
+        let found = self.find(key.as_ref(), None, how, |entry| {
+            (!entry.tag.is_delete()).then(|| Lent::from(entry))
+        })?;
+        // Not under the epoch: `look` may take as long as it likes.
+        Ok(found.flatten().map(|lent| lent.show(look)))
     }
 
     /// Whether `key` has a value.
@@ -160,7 +160,9 @@ impl Keyspace {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.get_with(key, |_| ())?.is_some())
+        let how = &mut Lookup::default();
+        let is_put = self.find(key.as_ref(), None, how, |entry| !entry.tag.is_delete())?;
+        Ok(is_put.unwrap_or(false))
     }
 
     /// The values of several keys, in their order, all as of one moment.
@@ -174,20 +176,44 @@ impl Keyspace {
         self.check()?;
         let view = self.core.view();
         let seq = self.store().visible_seq();
-        keys.into_iter()
-            .map(|key| {
-                let found = view.get(key.as_ref(), seq, &mut Lookup::default())?;
-                Ok(found.and_then(|entry| entry.into_value()))
-            })
-            .collect()
+        let keys: Vec<K> = keys.into_iter().collect();
+        view.multi_get(self.store().pool.domain(), &keys, seq)
     }
 
     pub(crate) fn get_at(&self, key: &[u8], seq: Option<SeqNo>) -> Result<Option<Value>> {
+        let how = &mut Lookup::default();
+        Ok(self.find(key, seq, how, |entry| entry.to_value())?.flatten())
+    }
+
+    /// Looks for the newest entry of `key` at `seq`, or at what is visible now, and takes from it
+    /// what is wanted. `take` runs under the epoch, once or, if a page had to be read, again: it is
+    /// short, and waits for nothing.
+    pub(crate) fn find<T>(
+        &self,
+        key: &[u8],
+        seq: Option<SeqNo>,
+        how: &mut Lookup,
+        take: impl Fn(&FoundEntry<'_>) -> T,
+    ) -> Result<Option<T>> {
         self.check()?;
+        let (store, hash) = (self.store(), key_hash(key));
+        let domain = store.pool.domain();
+        // The view first, the visible number second: see `read::view`.
+        let seq_now = || seq.unwrap_or_else(|| store.visible_seq());
+        {
+            let guard = domain.pin();
+            let (view, seq, mut counts) = (self.core.peek(&guard), seq_now(), *how);
+            if let Ok(found) = view.find(key, hash, seq, Reach::new(&guard), &mut counts) {
+                *how = counts;
+                return Ok(found.as_ref().map(take));
+            }
+        }
         let view = self.core.view();
-        let seq = seq.unwrap_or_else(|| self.store().visible_seq());
-        let found = view.get(key, seq, &mut Lookup::default())?;
-        Ok(found.and_then(|entry| entry.into_value()))
+        let seq = seq_now();
+        with_pages(domain, how, |reach, how| {
+            let found = view.find(key, hash, seq, reach, how)?;
+            Ok(found.as_ref().map(&take))
+        })
     }
 
     /// The entries in `range`, in order, from either end, as of now.
@@ -243,6 +269,46 @@ impl Keyspace {
         let view = self.core.view();
         let seq = seq.unwrap_or_else(|| self.store().visible_seq());
         Cursor::new(view, seq, Bounds::all())
+    }
+}
+
+/// A value that is about to be lent to a closure of the user's.
+enum Lent {
+    /// In this thread's buffer.
+    Short(Vec<u8>),
+    Long(Value),
+}
+
+/// Values up to this length are copied into a buffer that each thread keeps.
+const LENT_BYTES_MAX: usize = 1 << 10;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl From<&FoundEntry<'_>> for Lent {
+    fn from(entry: &FoundEntry<'_>) -> Self {
+        let value = entry.value();
+        if value.len() > LENT_BYTES_MAX {
+            return Self::Long(entry.to_value().unwrap_or_default());
+        }
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        buffer.extend_from_slice(value);
+        Self::Short(buffer)
+    }
+}
+
+impl Lent {
+    fn show<T>(self, look: impl FnOnce(&[u8]) -> T) -> T {
+        match self {
+            Self::Short(buffer) => {
+                let seen = look(&buffer);
+                BUFFER.set(buffer);
+                seen
+            }
+            Self::Long(value) => look(&value),
+        }
     }
 }
 

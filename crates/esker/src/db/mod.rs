@@ -263,7 +263,12 @@ impl Store {
             Ok((edit, KeyspaceId(next)))
         };
         let core = self.install(Vec::new(), build, |structure, id| {
-            let core = KeyspaceCore::new(id, name.to_string(), View::new(Arc::clone(&memtable)));
+            let core = KeyspaceCore::new(
+                self.pool.domain(),
+                id,
+                name.to_string(),
+                View::new(Arc::clone(&memtable)),
+            );
             structure.keyspaces.insert(id, Arc::clone(&core));
             core
         })?;

@@ -23,7 +23,7 @@ use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, Tag};
 use crate::base::names::FileName;
-use crate::cache::BlockCache;
+use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
@@ -83,8 +83,8 @@ pub(crate) fn open(
         }
         Found::Store { state, .. } => read_log(&*disk, &listing, state, &settings)?,
     };
-    let cache = BlockCache::new(settings.cache_bytes);
-    let views = open_tables(&*disk, &recovered, &cache)?;
+    let pool = settings.frame_pool(&env);
+    let views = open_tables(&*disk, &recovered, &pool)?;
     let manifest = Manifest::create(&disk, recovered.manifest_number, &recovered.state)?;
     let log = Log::create(
         Arc::clone(&disk),
@@ -93,7 +93,7 @@ pub(crate) fn open(
         recovered.last_sealed,
         recovered.next_seq,
     )?;
-    let store = assemble(disk, env, settings, cache, recovered, views, manifest, log, &listing);
+    let store = assemble(disk, env, settings, pool, recovered, views, manifest, log, &listing);
     store.lock.lock().expect("nobody else has it yet").replace(lock);
     let listing = store.disk.list()?;
     store.remove_strangers(&listing)?;
@@ -236,14 +236,14 @@ fn replay(
 fn open_tables(
     disk: &dyn Disk,
     recovered: &Recovered,
-    cache: &Arc<BlockCache>,
+    pool: &Arc<FramePool>,
 ) -> Result<BTreeMap<KeyspaceId, View>> {
     let store_id = recovered.state.store_id;
     let mut views = BTreeMap::new();
     for (id, keyspace) in &recovered.state.keyspaces {
         let mut view = View::new(Arc::clone(&recovered.memtables[id]));
         view.levels = open_levels(&keyspace.version, &mut |meta| {
-            Table::open(disk, store_id, meta.id, meta.bytes, cache).map_err(|error| {
+            Table::open(disk, store_id, meta.id, meta.bytes, pool).map_err(|error| {
                 if error.kind() != ErrorKind::Io {
                     return error;
                 }
@@ -286,7 +286,7 @@ fn assemble(
     disk: Arc<dyn Disk>,
     env: Arc<dyn Env>,
     settings: Settings,
-    cache: Arc<BlockCache>,
+    pool: Arc<FramePool>,
     recovered: Recovered,
     mut views: BTreeMap<KeyspaceId, View>,
     manifest: Manifest,
@@ -299,7 +299,7 @@ fn assemble(
         .iter()
         .map(|(id, keyspace)| {
             let view = views.remove(id).expect("every keyspace has a view");
-            (*id, KeyspaceCore::new(*id, keyspace.name.clone(), view))
+            (*id, KeyspaceCore::new(pool.domain(), *id, keyspace.name.clone(), view))
         })
         .collect();
     let mut segments = recovered.segments;
@@ -324,7 +324,7 @@ fn assemble(
         env,
         instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
         store_id: recovered.state.store_id,
-        cache,
+        pool,
         queue,
         syncer,
         visible: AtomicU64::new(recovered.next_seq.minus_one().get()),

@@ -6,8 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
+use crate::cache::FramePool;
 use crate::db::Db;
+use crate::db::store::FROZEN_MAX;
+use crate::env::Env;
+use crate::epoch::Domain;
 use crate::memtable::ChunkPool;
+use crate::sstable::PAGE_BYTES;
 
 /// How durable a write is when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -42,6 +47,8 @@ pub(crate) struct Scale {
     pub block_bytes: usize,
     /// `max_bytes` of L0 for a new store; `None`: ten memtables.
     pub level_base_bytes: Option<u64>,
+    /// Most bytes of the frame pool.
+    pub pool_bytes_max: usize,
     /// How much a background job does in one step.
     pub step_bytes: usize,
     /// The first chunk of a memtable's arena.
@@ -58,6 +65,9 @@ pub(crate) enum Reserve {
     /// Not at all: tests of tiny disks.
     None,
 }
+
+/// One takes writes, two wait for their flush.
+const MEMTABLES_MAX: u64 = 1 + FROZEN_MAX as u64;
 
 /// Least and most bytes of a memtable.
 const MEMTABLE_BYTES_MIN: u64 = 1 << 10;
@@ -80,6 +90,7 @@ impl Options {
             scale: Scale {
                 block_bytes: 8 << 10,
                 level_base_bytes: None,
+                pool_bytes_max: usize::MAX,
                 step_bytes: 1 << 20,
                 chunk_bytes: 64 << 10,
                 reserve: Reserve::Kept,
@@ -142,11 +153,21 @@ impl Options {
             scale: Scale {
                 block_bytes: 256,
                 level_base_bytes: Some(16),
+                pool_bytes_max: 24 * PAGE_BYTES,
                 step_bytes: 512,
                 chunk_bytes: 1 << 10,
                 reserve: Reserve::None,
             },
         }
+    }
+
+    /// As [`tiny`](Self::tiny), with fewer and larger levels: most of a short history is in L1, so
+    /// that L0 is merged within itself and swept in many steps.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn tiny_and_wide() -> Self {
+        let tiny = Self::tiny();
+        let scale = Scale { level_base_bytes: Some(1 << 10), ..tiny.scale };
+        Self { memtable_bytes: Some(1 << 10), scale, ..tiny }
     }
 
     /// The values to run with, or why they cannot be.
@@ -167,8 +188,9 @@ impl Options {
         }
         Ok(Settings {
             memtable_bytes,
-            cache_bytes: usize::try_from(budget - 2 * memtable_bytes.min(budget / 4))
-                .unwrap_or(usize::MAX),
+            pool_bytes: usize::try_from(budget - MEMTABLES_MAX * memtable_bytes.min(budget / 4))
+                .unwrap_or(usize::MAX)
+                .min(self.scale.pool_bytes_max),
             level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
             durability: self.durability,
             // One memtable's worth is kept for the next one.
@@ -204,12 +226,22 @@ pub(crate) enum IfMissing {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub memtable_bytes: u64,
-    pub cache_bytes: usize,
+    /// What is left of the memory budget for blocks, indexes and filters.
+    pub pool_bytes: usize,
     pub level_base_bytes: u64,
     pub durability: Durability,
     /// Where memtables get their memory.
     pub chunks: Arc<ChunkPool>,
     pub scale: Scale,
+}
+
+impl Settings {
+    /// A pool for all tables of a store, empty. Its frames hold a block, or a page of an index or
+    /// of a filter.
+    pub fn frame_pool(&self, env: &Arc<dyn Env>) -> Arc<FramePool> {
+        let frame_bytes = self.scale.block_bytes.next_multiple_of(64).max(PAGE_BYTES);
+        FramePool::new(Arc::clone(env), Domain::new(), self.pool_bytes, frame_bytes)
+    }
 }
 
 /// How one write is done.

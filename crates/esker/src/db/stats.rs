@@ -47,6 +47,10 @@ pub struct Stats {
     pub compactions: u64,
     /// Of these, the ones that only moved a table to the next level.
     pub moves: u64,
+    /// Of these, the ones that merged tables of L0 into one of L0.
+    pub l0_merges: u64,
+    /// Steps of sweeps of L0 into L1; a whole sweep is one compaction.
+    pub sweep_steps: u64,
     /// Bytes of the tables that they read.
     pub compaction_bytes_read: u64,
     /// Bytes of the tables that they wrote.
@@ -117,6 +121,8 @@ impl Keyspace {
             flush_bytes: counters.flush_bytes,
             compactions: counters.compactions,
             moves: counters.moves,
+            l0_merges: counters.l0_merges,
+            sweep_steps: counters.sweep_steps,
             compaction_bytes_read: counters.compaction_bytes_read,
             compaction_bytes_written: counters.compaction_bytes_written,
             compactions_pending,
@@ -124,7 +130,7 @@ impl Keyspace {
             table_bytes: level_bytes.iter().sum(),
             memtable_bytes: view.memtables().map(|memtable| memtable.bytes() as u64).sum(),
             log_bytes_written: store.log_bytes_written.load(Ordering::Relaxed),
-            cache_bytes: store.cache.bytes() as u64,
+            cache_bytes: store.pool.bytes() as u64,
             snapshots: store.snapshots.count() as u64,
             health: store.health.state(),
             foreign_files: store.foreign_files.clone(),

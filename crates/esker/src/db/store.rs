@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! structure        what the manifest says, frozen memtables, running jobs    no I/O under it
-//!   keyspace.view  one keyspace's current view                               one assignment
+//!   keyspace.view  views that were replaced and may still be looked at       push or take
 //! snapshots        registered sequence numbers                               copy or count
 //! queue            the writer's seat and who waits for it                    push or take
 //! health           the store's state                                         read or replace
@@ -20,18 +20,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::base::error::{Error, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo};
 use crate::base::names::FileName;
-use crate::cache::BlockCache;
+use crate::cache::FramePool;
 use crate::db::commit::CommitQueue;
 use crate::db::compact::{ManualCompaction, RunningCompaction};
 use crate::db::health::Health;
 use crate::db::options::Settings;
 use crate::db::snapshot::Snapshots;
 use crate::env::{Env, Workers};
+use crate::epoch::{Domain, Guard, Shelf};
 use crate::memtable::Memtable;
 use crate::read::view::View;
 use crate::sstable::{Table, TableSettings};
@@ -56,7 +57,7 @@ pub(crate) struct Store {
     /// Differs between any two opened stores of the process: batches are bound to it.
     pub instance: u64,
     pub store_id: u64,
-    pub cache: Arc<BlockCache>,
+    pub pool: Arc<FramePool>,
     pub queue: CommitQueue,
     pub syncer: Arc<LogSyncer>,
     /// The last sequence number that reads may see.
@@ -183,28 +184,34 @@ pub(crate) struct KeyspaceCore {
     pub id: KeyspaceId,
     pub name: String,
     pub dropped: AtomicBool,
-    view: RwLock<Arc<View>>,
+    view: Shelf<View>,
 }
 
 impl KeyspaceCore {
-    pub fn new(id: KeyspaceId, name: String, view: View) -> Arc<Self> {
+    pub fn new(domain: &Arc<Domain>, id: KeyspaceId, name: String, view: View) -> Arc<Self> {
         Arc::new(Self {
             id,
             name,
             dropped: AtomicBool::new(false),
-            view: RwLock::new(Arc::new(view)),
+            view: Shelf::new(Arc::clone(domain), Arc::new(view)),
         })
     }
 
-    /// What reads work on now.
+    /// What reads work on now, for as long as one likes.
     pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+        self.view.get()
+    }
+
+    /// What reads work on now, for as long as the epoch is pinned.
+    #[inline]
+    pub fn peek<'g>(&'g self, guard: &'g Guard<'_>) -> &'g View {
+        self.view.peek(guard)
     }
 
     /// Replaces what reads work on. The caller holds the structure, so views follow each other
     /// in one order.
     pub fn publish(&self, view: View, _: &Structure) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        self.view.put(Arc::new(view));
     }
 
     pub fn check_not_dropped(&self) -> Result<()> {
@@ -271,7 +278,7 @@ impl Store {
 
     /// Opens the table that `meta` describes.
     pub fn open_table(&self, meta: &TableMeta) -> Result<Arc<Table>> {
-        Table::open(&*self.disk, self.store_id, meta.id, meta.bytes, &self.cache)
+        Table::open(&*self.disk, self.store_id, meta.id, meta.bytes, &self.pool)
     }
 
     /// Removes files that nothing names; one that resists is left for the next open.

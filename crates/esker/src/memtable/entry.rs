@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 
 use super::arena::Arena;
 use crate::base::key::{SeqNo, Tag};
-use crate::base::simd::prefetch;
+use crate::base::simd::prefetch_address;
 
 /// Alignment of entries.
 pub(super) const ENTRY_ALIGN: usize = align_of::<Header>();
@@ -93,8 +93,8 @@ impl<'a> Entry<'a> {
     /// Asks for the first two cache lines of the entry.
     pub(super) fn prefetch(self) {
         let first: *const Header = self.at.as_raw();
-        prefetch(first);
-        prefetch(first.wrapping_byte_add(64));
+        prefetch_address(first);
+        prefetch_address(first.wrapping_byte_add(64));
     }
 
     pub(super) fn tag(self) -> Tag {

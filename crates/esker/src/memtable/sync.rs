@@ -3,13 +3,13 @@
 
 #[cfg(not(all(test, loom)))]
 pub(super) use std::sync::{
-    Mutex, MutexGuard,
+    Mutex,
     atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, fence},
 };
 
 #[cfg(all(test, loom))]
 pub(super) use loom::sync::{
-    Mutex, MutexGuard,
+    Mutex,
     atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, fence},
 };
 

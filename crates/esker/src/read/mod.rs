@@ -31,6 +31,7 @@
 pub mod get;
 pub mod level;
 pub mod merge;
+pub mod multi_get;
 pub mod scan;
 pub mod view;
 pub mod visible;

@@ -5,19 +5,17 @@
 //! 1.26 of 68 on average. A seek searches the sampled heads and then compares within eight
 //! entries. A scan adds to positions. Nothing is decoded, and no value is touched unless asked for.
 //!
-//! [`Block::parse`] checks once, when a block comes from disk, everything that the accessors rely
+//! [`Piece::check`] looks once, when a block comes from disk, at everything that the accessors rely
 //! on; they index without asking again.
 
 use std::cmp::Ordering;
-use std::ops::Range;
-
-use bytes::Bytes;
+use std::ops::{Deref, Range};
 
 use super::block_layout::{
     FIXED_SUFFIX, FIXED_VALUE, FLAGS_KNOWN, GOES_ON, HEAD_SHIFT, HEADER_BYTES, Header, Layout,
     Shape, WIDE,
 };
-use super::page::{At, Page, u16_at, u32_at, u64_at};
+use super::page::{At, Piece, u16_at, u32_at, u64_at};
 use super::search::first_where;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{Kind, SeqNo, Tag, head};
@@ -40,10 +38,13 @@ pub(super) enum Found {
     GoesOn,
 }
 
+/// A block for a moment.
+pub(super) type BlockRef<'a> = Block<&'a [u8]>;
+
 /// A checked block.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
-    image: Bytes,
+pub(super) struct Block<B> {
+    image: B,
     shape: Shape,
     layout: Layout,
     /// Of each suffix if fixed.
@@ -53,7 +54,13 @@ pub(super) struct Block {
     tag_base: u64,
 }
 
-impl Block {
+impl<B: Deref<Target = [u8]>> Block<B> {
+    /// Takes bytes that passed the check.
+    pub(super) fn trusted(bytes: B) -> Self {
+        let header = Header::read(&bytes);
+        Self::with_header(bytes, &header).expect("the block was checked when it was loaded")
+    }
+
     /// How many entries it has; at least one.
     pub(super) fn entries(&self) -> usize {
         self.shape.entries
@@ -88,11 +95,6 @@ impl Block {
     /// The value of entry `n`.
     pub(super) fn value(&self, n: usize) -> &[u8] {
         &self.image[self.value_range(n)]
-    }
-
-    /// The value of entry `n`, sharing the block's memory.
-    pub(super) fn share_value(&self, n: usize) -> Bytes {
-        self.image.slice(self.value_range(n))
     }
 
     /// Whether the next block begins with older versions of the last key.
@@ -165,7 +167,8 @@ impl Block {
         self.tag_base.wrapping_add(distance)
     }
 
-    fn value_range(&self, n: usize) -> Range<usize> {
+    /// Where in the block the value of entry `n` lies.
+    pub(super) fn value_range(&self, n: usize) -> Range<usize> {
         let Range { start, end } = if self.shape.has(FIXED_VALUE) {
             n * self.value_bytes..(n + 1) * self.value_bytes
         } else {
@@ -185,8 +188,9 @@ impl Block {
         }
     }
 
-    fn from_image(image: Bytes, header: &Header) -> Option<Self> {
-        let shape = header.shape(&image)?;
+    /// `None` if the columns reach out of the image.
+    fn with_header(image: B, header: &Header) -> Option<Self> {
+        let shape = header.shape(image.get(..header.image_bytes as usize)?)?;
         Some(Self {
             layout: shape.layout(),
             shape,
@@ -198,33 +202,29 @@ impl Block {
     }
 }
 
-impl Page for Block {
+impl<'a> BlockRef<'a> {
+    /// The value in this range, for as long as the bytes of the block are there.
+    pub(super) fn into_value(self, range: Range<usize>) -> &'a [u8] {
+        &self.image[range]
+    }
+}
+
+impl Piece for BlockRef<'_> {
     const PART: &'static str = "data block";
 
-    fn parse(bytes: Bytes, at: At) -> Result<Self> {
+    fn check(bytes: &[u8], at: At) -> Result<()> {
         at.require(bytes.len() >= HEADER_BYTES, "length", "a header at least")?;
-        let header = Header::read(&bytes);
+        let header = Header::read(bytes);
         check_header(&header, bytes.len(), at)?;
-        let image = bytes.slice(..header.image_bytes as usize);
-        at.require_zero(&bytes[image.len()..], "padding")?;
-        let Some(block) = Self::from_image(image, &header) else {
-            return Err(at.corrupt(
-                "columns",
-                "columns inside the block",
-                "columns that reach out",
-            ));
+        at.require_zero(&bytes[header.image_bytes as usize..], "padding")?;
+        let Some(block) = Block::with_header(bytes, &header) else {
+            let outside = "columns that reach out";
+            return Err(at.corrupt("columns", "columns inside the block", outside));
         };
         check_padding(&block, at)?;
         check_lengths(&block, at)?;
         check_tags(&block, header.tombstones, at)?;
-        check_order(&block, at)?;
-        Ok(block)
-    }
-
-    fn trusted(mut bytes: Bytes) -> Self {
-        let header = Header::read(&bytes);
-        bytes.truncate(header.image_bytes as usize);
-        Self::from_image(bytes, &header).expect("the block was checked when it was loaded")
+        check_order(&block, at)
     }
 }
 
@@ -256,7 +256,7 @@ fn check_header(header: &Header, slot_bytes: usize, at: At) -> Result<()> {
     )
 }
 
-fn check_padding(block: &Block, at: At) -> Result<()> {
+fn check_padding(block: &BlockRef<'_>, at: At) -> Result<()> {
     let layout = &block.layout;
     let prefix_end = HEADER_BYTES + block.shape.prefix_bytes;
     let fingerprints_end = layout.fingerprints + block.entries();
@@ -265,7 +265,7 @@ fn check_padding(block: &Block, at: At) -> Result<()> {
 }
 
 /// Every key and value lies inside its column, and together they fill it.
-fn check_lengths(block: &Block, at: At) -> Result<()> {
+fn check_lengths(block: &BlockRef<'_>, at: At) -> Result<()> {
     let shape = &block.shape;
     let columns = [
         (FIXED_SUFFIX, block.suffix_bytes, block.layout.key_offsets, shape.suffix_bytes),
@@ -292,7 +292,7 @@ fn check_lengths(block: &Block, at: At) -> Result<()> {
     Ok(())
 }
 
-fn check_tags(block: &Block, tombstones: u16, at: At) -> Result<()> {
+fn check_tags(block: &BlockRef<'_>, tombstones: u16, at: At) -> Result<()> {
     let mut found = 0;
     for n in 0..block.entries() {
         let word = block.tag_word(n);
@@ -317,7 +317,7 @@ fn check_tags(block: &Block, tombstones: u16, at: At) -> Result<()> {
 }
 
 /// Entries ascend, and the sampled heads are theirs.
-fn check_order(block: &Block, at: At) -> Result<()> {
+fn check_order(block: &BlockRef<'_>, at: At) -> Result<()> {
     for n in 1..block.entries() {
         let order = block.suffix(n - 1).cmp(block.suffix(n));
         let order = order.then_with(|| block.tag_word(n).cmp(&block.tag_word(n - 1)));

@@ -7,15 +7,18 @@
 use std::sync::Arc;
 
 use super::block::Block;
-use super::reader::{BlockPlace, Table};
+use super::place::BlockPlace;
+use super::reader::Table;
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, Tag};
+use crate::cache::{Keep, Page};
 
 /// A position in a table. Owns what it reads from: the file stays readable while it lives.
 #[derive(Debug)]
 pub struct TableCursor {
     table: Arc<Table>,
+    keep: Keep,
     at: Option<Position>,
     /// The key of the entry at `at`.
     key: Vec<u8>,
@@ -27,7 +30,7 @@ pub struct TableCursor {
 #[derive(Debug)]
 struct Position {
     place: BlockPlace,
-    block: Block,
+    block: Block<Page>,
     entry: usize,
 }
 
@@ -43,14 +46,14 @@ enum Target<'k> {
 }
 
 impl TableCursor {
-    pub(super) fn new(table: Arc<Table>) -> Self {
-        Self { table, at: None, key: Vec::new(), failed: None }
+    pub(super) fn new(table: Arc<Table>, keep: Keep) -> Self {
+        Self { table, keep, at: None, key: Vec::new(), failed: None }
     }
 
     fn go_to(&mut self, target: Target<'_>) -> Result<()> {
         self.guarded(|cursor| {
             cursor.at = None;
-            if let Some(at) = Position::find(&cursor.table, target)? {
+            if let Some(at) = Position::find(&cursor.table, cursor.keep, target)? {
                 cursor.stand_at(at);
             }
             Ok(())
@@ -108,18 +111,18 @@ impl TableCursor {
 }
 
 impl Position {
-    fn find(table: &Table, target: Target<'_>) -> Result<Option<Self>> {
+    fn find(table: &Table, keep: Keep, target: Target<'_>) -> Result<Option<Self>> {
         match target {
             Target::First => {
-                let place = BlockPlace::first(table)?;
+                let place = BlockPlace::first(table, keep)?;
                 Ok(Some(Self { block: place.load(table)?, place, entry: 0 }))
             }
             Target::Last => {
-                let place = BlockPlace::last(table)?;
+                let place = BlockPlace::last(table, keep)?;
                 Ok(Some(Self::at_end_of(place, table)?))
             }
-            Target::At(key, tag) => Self::first_at(table, key, tag),
-            Target::Before(key) => Self::last_before(table, key),
+            Target::At(key, tag) => Self::first_at(table, keep, key, tag),
+            Target::Before(key) => Self::last_before(table, keep, key),
         }
     }
 
@@ -129,8 +132,8 @@ impl Position {
     }
 
     /// Versions of the key may fill blocks, all newer than the tag: then the search goes on.
-    fn first_at(table: &Table, key: &[u8], tag: Tag) -> Result<Option<Self>> {
-        let mut place = BlockPlace::of_key(table, key)?;
+    fn first_at(table: &Table, keep: Keep, key: &[u8], tag: Tag) -> Result<Option<Self>> {
+        let mut place = BlockPlace::of_key(table, key, keep)?;
         loop {
             let block = place.load(table)?;
             let entry = block.first_at(key, tag);
@@ -143,8 +146,8 @@ impl Position {
         }
     }
 
-    fn last_before(table: &Table, key: &[u8]) -> Result<Option<Self>> {
-        let mut place = BlockPlace::of_key(table, key)?;
+    fn last_before(table: &Table, keep: Keep, key: &[u8]) -> Result<Option<Self>> {
+        let mut place = BlockPlace::of_key(table, key, keep)?;
         let block = place.load(table)?;
         if let Some(entry) = block.first_at(key, Tag::search(SeqNo::MAX)).checked_sub(1) {
             return Ok(Some(Self { place, block, entry }));

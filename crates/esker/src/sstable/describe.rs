@@ -2,12 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use super::block::Block;
+use super::block::{Block, BlockRef};
 use super::block_layout::{FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEADER_BYTES, Layout, WIDE};
-use super::filter::FilterPage;
+use super::filter::{FilterPage, FilterRef};
 use super::footer::{FOOTER_BYTES, Footer, Properties};
-use super::index::IndexPage;
-use super::page::{Page, Source, Span};
+use super::index::{IndexPage, IndexRef};
+use super::page::{Piece, Source, Span};
 use crate::base::error::Result;
 use crate::vfs::ReadFile;
 
@@ -51,8 +51,8 @@ impl Print<'_> {
         self.line(format_args!("{offset:8}  {text}"));
     }
 
-    fn load<P: Page>(&mut self, span: Span) -> Option<P> {
-        let page = self.source.load(span);
+    fn load<P: Piece>(&mut self, span: Span) -> Option<Vec<u8>> {
+        let page = self.source.load::<P>(span);
         if let Err(error) = &page {
             self.at(span.offset, format_args!("damaged: {error}"));
         }
@@ -61,12 +61,12 @@ impl Print<'_> {
 
     /// Blocks in the order of the index, then the index.
     fn index_and_data(&mut self, footer: &Footer) {
-        let Some(top) = self.load::<IndexPage>(footer.index_top) else { return };
+        let Some(top) = self.index_page(footer.index_top) else { return };
         let mut leaves = vec![(footer.index_top, top)];
         if footer.leaves().bytes > 0 {
             let (_, top) = leaves.remove(0);
             for n in 0..top.children() {
-                let leaf = self.load::<IndexPage>(top.child(n));
+                let leaf = self.index_page(top.child(n));
                 leaves.extend(leaf.map(|leaf| (top.child(n), leaf)));
             }
             leaves.push((footer.index_top, top));
@@ -77,12 +77,12 @@ impl Print<'_> {
             }
         }
         for (span, page) in &leaves {
-            self.index_page(*span, page);
+            self.separators(*span, page);
         }
     }
 
     fn block(&mut self, number: usize, span: Span) {
-        let Some(block) = self.load::<Block>(span) else { return };
+        let Some(block) = self.load::<BlockRef>(span).map(Block::trusted) else { return };
         let (shape, layout) = (block.shape(), block.layout());
         let flags = [
             (FIXED_SUFFIX, " fixed-suffix"),
@@ -133,7 +133,11 @@ impl Print<'_> {
         }
     }
 
-    fn index_page(&mut self, span: Span, page: &IndexPage) {
+    fn index_page(&mut self, span: Span) -> Option<IndexPage<Vec<u8>>> {
+        self.load::<IndexRef>(span).map(IndexPage::trusted)
+    }
+
+    fn separators(&mut self, span: Span, page: &IndexPage<Vec<u8>>) {
         self.at(
             span.offset,
             format_args!(
@@ -159,7 +163,7 @@ impl Print<'_> {
         let shape = properties.filter;
         for n in 0..shape.pages() {
             let span = shape.page(n, footer.filter.offset);
-            if let Some(page) = self.load::<FilterPage>(span) {
+            if let Some(page) = self.load::<FilterRef>(span).map(FilterPage::trusted) {
                 self.at(
                     span.offset,
                     format_args!(

@@ -8,12 +8,14 @@
 //! Lines lie in pages of 8 KiB, one line of header and 127 of filter, so that a probe needs one
 //! page of the filter in memory and not all of it.
 
-use bytes::Bytes;
+use std::ops::Deref;
 
-use super::page::{ALIGN, At, CHECKSUM_BYTES, PAGE_BYTES, Page, Place, Span, seal, u16_at, u32_at};
+use super::page::{
+    ALIGN, At, CHECKSUM_BYTES, PAGE_BYTES, Piece, Place, Span, seal, u16_at, u32_at,
+};
 use crate::base::error::Result;
 use crate::base::invariant;
-use crate::base::simd::{LINE_BITS_MAX, kernels};
+use crate::base::simd::{LINE_BITS_MAX, Line, kernels};
 
 /// Lines of a full page, its header not counted.
 pub(super) const LINES_PER_PAGE: u32 = (PAGE_BYTES / ALIGN) as u32 - 1;
@@ -91,13 +93,21 @@ impl FilterShape {
     }
 }
 
+/// A page of the filter for a moment.
+pub(super) type FilterRef<'a> = FilterPage<&'a [u8]>;
+
 /// A checked page of the filter.
 #[derive(Clone, Debug)]
-pub(super) struct FilterPage {
-    bytes: Bytes,
+pub(super) struct FilterPage<B> {
+    bytes: B,
 }
 
-impl FilterPage {
+impl<B: Deref<Target = [u8]>> FilterPage<B> {
+    /// Takes bytes that passed the check.
+    pub(super) fn trusted(bytes: B) -> Self {
+        Self { bytes }
+    }
+
     /// Which page of the filter it says it is.
     pub(super) fn number(&self) -> u32 {
         u32_at(&self.bytes, 8)
@@ -115,24 +125,24 @@ impl FilterPage {
 
     /// Whether all bits of the key are set in its line, number `line` of this page.
     pub(super) fn may_contain(&self, shape: FilterShape, line: u32, hash: u64) -> bool {
+        kernels().line_holds(self.line(line), hash as u32, shape.probes.into())
+    }
+
+    /// Line number `line` of this page.
+    pub(super) fn line(&self, line: u32) -> &Line {
         let (lines, _) = self.bytes.as_chunks();
-        kernels().line_holds(&lines[1 + line as usize], hash as u32, shape.probes.into())
+        &lines[1 + line as usize]
     }
 }
 
-impl Page for FilterPage {
+impl Piece for FilterRef<'_> {
     const PART: &'static str = "filter page";
 
-    fn parse(bytes: Bytes, at: At) -> Result<Self> {
+    fn check(bytes: &[u8], at: At) -> Result<()> {
         let whole = bytes.len().is_multiple_of(ALIGN) && bytes.len() >= 2 * ALIGN;
         at.require(whole, "length", "a header and lines of 64 bytes")?;
-        at.expect("lines", bytes.len() / ALIGN - 1, u16_at(&bytes, 12).into())?;
-        at.require_zero(&bytes[CHECKSUM_BYTES + 7..ALIGN], "padding")?;
-        Ok(Self { bytes })
-    }
-
-    fn trusted(bytes: Bytes) -> Self {
-        Self { bytes }
+        at.expect("lines", bytes.len() / ALIGN - 1, u16_at(bytes, 12).into())?;
+        at.require_zero(&bytes[CHECKSUM_BYTES + 7..ALIGN], "padding")
     }
 }
 
@@ -155,11 +165,10 @@ mod tests {
         let mut bytes = Vec::new();
         shape.build(&hashes, PLACE, 0, &mut bytes);
         assert_eq!(bytes.len() as u64, shape.bytes());
-        let bytes = Bytes::from(bytes);
         let may_contain = |hash| {
             let (page, line) = shape.place_of(hash);
             let span = shape.page(page, 0);
-            let page = bytes.slice(span.offset as usize..span.end() as usize);
+            let page = &bytes[span.offset as usize..span.end() as usize];
             FilterPage::trusted(page).may_contain(shape, line, hash)
         };
         assert!(hashes.iter().all(|hash| may_contain(*hash)), "what is there passes");

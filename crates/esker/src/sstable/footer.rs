@@ -13,6 +13,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{SeqNo, TableId, shared_prefix_bytes};
 use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::range::KeyRange;
+use crate::base::simd::LINE_BITS_MAX;
 use crate::vfs::ReadFile;
 
 /// Length of the footer in every version of the format.
@@ -255,6 +256,8 @@ impl Properties {
             && self.keys > 0
             && self.data_blocks > 0;
         at.require(counts, "counts", "entries, and no fewer than keys or tombstones")?;
+        let probes_max = u32::from(self.filter.probes) <= LINE_BITS_MAX;
+        at.require(probes_max, "probes of the filter", "at most 8")?;
         at.expect("length of the filter", self.filter.bytes(), footer.filter.bytes)
     }
 }

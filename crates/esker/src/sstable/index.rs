@@ -11,11 +11,9 @@
 //! form, one page however long, says which leaf.
 
 use std::cmp::Ordering;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
-use bytes::Bytes;
-
-use super::page::{ALIGN, At, PAGE_BYTES, Page, Place, Span, pad, seal, u16_at, u32_at, u64_at};
+use super::page::{ALIGN, At, PAGE_BYTES, Piece, Place, Span, pad, seal, u16_at, u32_at, u64_at};
 use super::search::first_where;
 use crate::base::error::Result;
 use crate::base::invariant;
@@ -91,16 +89,26 @@ impl Layout {
     }
 }
 
+/// A page of the index for a moment.
+pub(super) type IndexRef<'a> = IndexPage<&'a [u8]>;
+
 /// A checked page of the index.
 #[derive(Clone, Debug)]
-pub(super) struct IndexPage {
-    bytes: Bytes,
+pub(super) struct IndexPage<B> {
+    bytes: B,
     children: usize,
     layout: Layout,
     flags: u8,
 }
 
-impl IndexPage {
+impl<B: Deref<Target = [u8]>> IndexPage<B> {
+    /// Takes bytes that passed the check.
+    pub(super) fn trusted(bytes: B) -> Self {
+        let children = u16_at(&bytes, 12).into();
+        let flags = bytes[15];
+        Self { children, layout: Layout::new(children, flags), flags, bytes }
+    }
+
     /// [`LEAF`] or [`ROOT`].
     pub(super) fn level(&self) -> u8 {
         self.bytes[14]
@@ -162,27 +170,21 @@ impl IndexPage {
         let offset = |n| u32_at(&self.bytes, self.layout.tail_offsets + 4 * n) as usize;
         self.layout.tails + offset(n)..self.layout.tails + offset(n + 1)
     }
-
-    fn from_bytes(bytes: Bytes) -> Self {
-        let children = u16_at(&bytes, 12).into();
-        let flags = bytes[15];
-        Self { children, layout: Layout::new(children, flags), flags, bytes }
-    }
 }
 
-impl Page for IndexPage {
+impl Piece for IndexRef<'_> {
     const PART: &'static str = "index page";
 
-    fn parse(bytes: Bytes, at: At) -> Result<Self> {
+    fn check(bytes: &[u8], at: At) -> Result<()> {
         at.require(bytes.len() >= HEADER_BYTES, "length", "a header at least")?;
-        let page = Self::from_bytes(bytes);
+        let page = IndexPage::trusted(bytes);
         at.require(page.level() <= ROOT, "level", "0 or 1")?;
         at.require(page.flags & !TAILS == 0, "flags", "known ones")?;
         at.require(page.children > 0, "children", "one at least")?;
         at.require(page.layout.tails <= page.bytes.len(), "columns", "inside the page")?;
         for n in 0..page.children {
             let at_offset = page.layout.offsets + 4 * n;
-            let ascending = u32_at(&page.bytes, at_offset) < u32_at(&page.bytes, at_offset + 4);
+            let ascending = u32_at(bytes, at_offset) < u32_at(bytes, at_offset + 4);
             at.require(ascending, "offsets", "in ascending order")?;
         }
         check_tails(&page, at)?;
@@ -199,16 +201,12 @@ impl Page for IndexPage {
                 };
             at.require(ascending, "separators", "in ascending order")?;
         }
-        Ok(page)
-    }
-
-    fn trusted(bytes: Bytes) -> Self {
-        Self::from_bytes(bytes)
+        Ok(())
     }
 }
 
 /// Tails lie end to end inside the page, behind full heads, and only zeros follow them.
-fn check_tails(page: &IndexPage, at: At) -> Result<()> {
+fn check_tails(page: &IndexRef<'_>, at: At) -> Result<()> {
     let mut end = page.layout.tails;
     for n in 0..page.children {
         let range = page.tail_range(n);

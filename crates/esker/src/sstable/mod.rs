@@ -11,6 +11,7 @@
 //! - `filter`: which keys surely are not there
 //! - `footer`: where everything is, and what the table holds
 //! - `search`: inner loops over columns
+//! - `lookup`: one key, in memory, under the epoch; `place`: a cursor's way through the index
 //! - [`writer`], [`reader`], [`cursor`]: the three faces
 //! - `verify`, [`mod@describe`]: every byte checked, every byte shown
 //!
@@ -51,7 +52,9 @@ mod describe;
 mod filter;
 mod footer;
 mod index;
+mod lookup;
 mod page;
+mod place;
 mod reader;
 mod search;
 mod verify;
@@ -62,6 +65,8 @@ mod tests;
 
 pub use cursor::TableCursor;
 pub use describe::describe;
+pub use lookup::{Found, Missed, Peek, Reach, with_pages};
+pub use page::PAGE_BYTES;
 pub use reader::Table;
 pub use writer::TableWriter;
 

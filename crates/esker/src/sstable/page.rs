@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-
 use crate::base::error::{Error, Result};
 use crate::base::hash::page_checksum;
 use crate::base::key::TableId;
@@ -18,7 +16,7 @@ use crate::vfs::ReadFile;
 pub(super) const ALIGN: usize = 64;
 
 /// Index and filter are cut into pieces of this size.
-pub(super) const PAGE_BYTES: usize = 8 << 10;
+pub const PAGE_BYTES: usize = 8 << 10;
 
 /// Bytes of the checksum at the front of a piece.
 pub(super) const CHECKSUM_BYTES: usize = 8;
@@ -111,17 +109,14 @@ impl At {
     }
 }
 
-/// What the bytes of a piece mean.
-pub(super) trait Page: Sized {
+/// A kind of piece: what its bytes mean.
+pub(super) trait Piece {
     /// What errors call it.
     const PART: &'static str;
 
-    /// Checks the structure of bytes whose checksum was right. What it accepts can be used
-    /// without a panic, however hostile it is.
-    fn parse(bytes: Bytes, at: At) -> Result<Self>;
-
-    /// Takes bytes that [`parse`](Self::parse) accepted before.
-    fn trusted(bytes: Bytes) -> Self;
+    /// Checks the structure of bytes whose checksum was right. What passes can be used without a
+    /// panic, however hostile it is.
+    fn check(bytes: &[u8], at: At) -> Result<()>;
 }
 
 /// A table's file and what its checksums are bound to.
@@ -138,21 +133,32 @@ impl Source<'_> {
 
     /// Reads a piece and checks its checksum. Allocates no more than the file is long.
     pub(super) fn read(&self, span: Span, part: &'static str) -> Result<Vec<u8>> {
-        let at = self.at(span.offset, part);
-        if span.end() > self.file.len() || span.bytes < CHECKSUM_BYTES as u64 {
-            let inside = format!("a piece of 0..{}", self.file.len());
-            return Err(at.corrupt("place", inside, span));
-        }
+        self.check_span(span, part)?;
         let mut bytes = vec![0; span.bytes as usize];
-        self.file.read_exact_at(&mut bytes, span.offset)?;
-        check(&bytes, self.place, at)?;
+        self.read_into(&mut bytes, span.offset, part)?;
         Ok(bytes)
     }
 
-    /// Reads and checks a page.
-    pub(super) fn load<P: Page>(&self, span: Span) -> Result<P> {
+    /// Reads a piece of this kind and checks all of it.
+    pub(super) fn load<P: Piece>(&self, span: Span) -> Result<Vec<u8>> {
         let bytes = self.read(span, P::PART)?;
-        P::parse(bytes.into(), self.at(span.offset, P::PART))
+        P::check(&bytes, self.at(span.offset, P::PART))?;
+        Ok(bytes)
+    }
+
+    /// `Ok` if there can be a piece at this place.
+    pub(super) fn check_span(&self, span: Span, part: &'static str) -> Result<()> {
+        if span.end() > self.file.len() || span.bytes < CHECKSUM_BYTES as u64 {
+            let inside = format!("a piece of 0..{}", self.file.len());
+            return Err(self.at(span.offset, part).corrupt("place", inside, span));
+        }
+        Ok(())
+    }
+
+    /// Reads a piece as long as `out` and checks its checksum.
+    pub(super) fn read_into(&self, out: &mut [u8], offset: u64, part: &'static str) -> Result<()> {
+        self.file.read_exact_at(out, offset)?;
+        check(out, self.place, self.at(offset, part))
     }
 }
 

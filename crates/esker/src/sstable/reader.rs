@@ -1,27 +1,26 @@
-//! `Table`: a table open for reading, and the search for one key.
+//! `Table`: a table open for reading, and its pages.
 //!
 //! Opening reads footer and properties. Everything else, index and filter pages included, comes
-//! through the block cache when it is first asked for, and is checked when it comes from the file.
+//! through the frame pool when it is first asked for, and is checked when it comes from the file.
+//! A frame map for the blocks below each leaf of the index is made when that leaf is first read:
+//! so whatever a damaged index says, no two blocks ever share a slot.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::block::{Block, Found, fingerprint};
-use super::filter::FilterPage;
+use super::block::BlockRef;
+use super::filter::FilterRef;
 use super::footer::{Footer, Properties};
-use super::index::{IndexPage, LEAF, ROOT};
-use super::page::{Page, Place, Source, Span};
-use super::{Filters, Lookup, TableCursor, TableSummary, verify};
+use super::index::{IndexPage, IndexRef, LEAF, ROOT};
+use super::lookup::{Missed, Peek, Reach};
+use super::page::{At, Piece, Place, Source, Span};
+use super::{Lookup, TableCursor, TableSummary, verify};
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, TableId, Tag};
 use crate::base::names::FileName;
 use crate::base::value::Value;
-use crate::cache::{BlockCache, CacheKey};
+use crate::cache::{FrameMap, FramePool, Keep, Page};
 use crate::vfs::{Disk, ReadFile};
-
-/// Values up to this length are copied out of their block, longer ones share its memory: a copy
-/// this short costs less than what a shared block keeps from being freed.
-const COPIED_VALUE_BYTES_MAX: usize = 1 << 10;
 
 /// A table open for reading. All methods may be called from many threads at once.
 pub struct Table {
@@ -31,9 +30,32 @@ pub struct Table {
     /// What all keys begin with, cut off in the index: a beginning of the smallest key.
     prefix_bytes: usize,
     summary: TableSummary,
-    cache: Arc<BlockCache>,
-    /// This table's name in the cache.
-    cache_file: u64,
+    pool: Arc<FramePool>,
+    /// The top of the index alone.
+    top: FrameMap,
+    filter: FrameMap,
+    below: OnceLock<Below>,
+}
+
+/// Frames of what lies below the top of the index: made when the top is first read.
+struct Below {
+    /// The leaves, if the top is not one itself.
+    leaves: FrameMap,
+    /// The blocks of each leaf.
+    blocks: Box<[OnceLock<FrameMap>]>,
+}
+
+/// A page of a table that goes through the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageNo {
+    /// The top of the index.
+    Top,
+    /// A leaf of the index below the top.
+    Leaf(usize),
+    /// Block so-and-so of a leaf; of leaf 0 if the top is the only one.
+    Block { leaf: usize, child: usize },
+    /// A page of the filter.
+    Filter(u32),
 }
 
 impl Table {
@@ -43,7 +65,7 @@ impl Table {
         store_id: u64,
         id: TableId,
         bytes: u64,
-        cache: &Arc<BlockCache>,
+        pool: &Arc<FramePool>,
     ) -> Result<Arc<Self>> {
         let file = disk.open(FileName::Table(id))?;
         if file.len() != bytes {
@@ -54,10 +76,12 @@ impl Table {
         Ok(Arc::new(Self {
             prefix_bytes: properties.prefix_bytes(),
             summary: properties.summary(id, bytes),
+            top: FrameMap::new(pool, 1),
+            filter: FrameMap::new(pool, properties.filter.pages() as usize),
+            below: OnceLock::new(),
             footer,
             properties,
-            cache_file: cache.new_file_id(),
-            cache: Arc::clone(cache),
+            pool: Arc::clone(pool),
             file,
         }))
     }
@@ -68,7 +92,7 @@ impl Table {
     }
 
     /// The newest version of `key` that a read at `seq` sees, tombstones too; `hash` is its
-    /// [`key_hash`](crate::base::hash::key_hash).
+    /// [`key_hash`](crate::base::hash::key_hash). Reads what is not in memory.
     pub fn get(
         &self,
         key: &[u8],
@@ -76,42 +100,20 @@ impl Table {
         seq: SeqNo,
         how: &mut Lookup,
     ) -> Result<Option<(Tag, Value)>> {
-        if !self.summary.range.contains(key) {
-            return Ok(None);
-        }
-        if how.filters == Filters::Use && self.footer.filter.bytes > 0 {
-            how.filter_probes += 1;
-            if !self.may_contain(hash)? {
-                how.filter_negatives += 1;
-                return Ok(None);
-            }
-        }
-        let mut at = BlockPlace::of_key(self, key)?;
-        loop {
-            let block = at.load(self)?;
-            how.blocks_read += 1;
-            match block.find(key, fingerprint(hash), seq) {
-                Found::Entry(n) => return Ok(Some((block.tag(n), value_of(&block, n)))),
-                Found::GoesOn if at.move_next(self)? => {}
-                Found::GoesOn | Found::Nothing => return Ok(None),
-            }
-        }
+        super::lookup::with_pages(self.pool.domain(), how, |reach, how| {
+            let found = self.find(key, hash, seq, reach, how)?;
+            Ok(found.map(|found| (found.tag, found.to_value())))
+        })
     }
 
-    /// Whether the filter lets the key with this hash through; true if there is no filter.
-    pub fn may_contain(&self, hash: u64) -> Result<bool> {
-        let shape = self.properties.filter;
-        if shape.lines == 0 {
-            return Ok(true);
-        }
-        let (number, line) = shape.place_of(hash);
-        let page: FilterPage = self.cached(shape.page(number, self.footer.filter.offset))?;
-        Ok(page.may_contain(shape, line, hash))
-    }
-
-    /// A cursor over all entries, not positioned yet.
+    /// A cursor over all entries, not positioned yet, for somebody who may come back.
     pub fn cursor(self: &Arc<Self>) -> TableCursor {
-        TableCursor::new(Arc::clone(self))
+        TableCursor::new(Arc::clone(self), Keep::Yes)
+    }
+
+    /// A cursor for a walk over everything, whose blocks nobody will ask for again.
+    pub fn cursor_once(self: &Arc<Self>) -> TableCursor {
+        TableCursor::new(Arc::clone(self), Keep::No)
     }
 
     /// Reads the whole file again, past the cache, and checks every byte: all checksums, that
@@ -125,6 +127,10 @@ impl Table {
         Source { file: &*self.file, place: self.footer.place }
     }
 
+    pub(super) fn pool(&self) -> &Arc<FramePool> {
+        &self.pool
+    }
+
     /// Cuts the table's prefix off a key.
     pub(super) fn cut_prefix<'k>(&self, key: &'k [u8]) -> Cut<'k> {
         let prefix = &self.summary.range.lo()[..self.prefix_bytes];
@@ -136,32 +142,125 @@ impl Table {
         }
     }
 
-    /// A page from the cache, or from the file and then in the cache.
-    fn cached<P: Page>(&self, span: Span) -> Result<P> {
-        let key = CacheKey { file: self.cache_file, offset: span.offset };
-        if let Some(bytes) = self.cache.get(key) {
-            return Ok(P::trusted(bytes));
-        }
-        let bytes: bytes::Bytes = self.source().read(span, P::PART)?.into();
-        let page = P::parse(bytes.clone(), self.source().at(span.offset, P::PART))?;
-        self.cache.insert(key, bytes);
-        Ok(page)
+    /// Whether the index has leaves below its top.
+    pub(super) fn has_root(&self) -> bool {
+        self.footer.leaves().bytes > 0
     }
 
-    /// An index page whose children must be of this level's and lie inside `region`.
-    fn index_page(&self, span: Span, level: u8, region: Span) -> Result<IndexPage> {
-        let page: IndexPage = self.cached(span)?;
-        check_children(&page, level, region, self.source().at(span.offset, IndexPage::PART))?;
-        Ok(page)
+    /// A page that is in memory, for a moment.
+    pub(super) fn peek<'t: 'g, 'g>(
+        &'t self,
+        number: PageNo,
+        span: Span,
+        reach: Reach<'g>,
+    ) -> Peek<&'g [u8], Missed<'t>> {
+        let known = self.map_of(number);
+        known
+            .and_then(|(map, n)| map.peek(n, span.bytes as usize, reach.guard))
+            .or_else(|| reach.find(self, number))
+            .ok_or(Missed { table: self, number, span })
+    }
+
+    /// A page, counted: from memory or from the file.
+    pub(super) fn page(&self, number: PageNo, span: Span, keep: Keep) -> Result<Page> {
+        let source = self.source();
+        // Before memory of that length is asked for.
+        source.check_span(span, number.part())?;
+        let read = |out: &mut [u8]| {
+            source.read_into(out, span.offset, number.part())?;
+            self.check_page(number, out, source.at(span.offset, number.part()))
+        };
+        let bytes = span.bytes as usize;
+        match self.map_of(number) {
+            Some((map, n)) => map.load(n, bytes, keep, read),
+            None => Err(self.out_of_place(number, span)),
+        }
+    }
+
+    /// A page that is in the pool, counted.
+    pub(super) fn counted(&self, number: PageNo, span: Span) -> Option<Page> {
+        let (map, n) = self.map_of(number)?;
+        map.count(n, span.bytes as usize)
+    }
+
+    /// The map that has this page's slot; `None` if the index page above was never read, or has
+    /// no such child.
+    fn map_of(&self, number: PageNo) -> Option<(&FrameMap, usize)> {
+        match number {
+            PageNo::Top => Some((&self.top, 0)),
+            PageNo::Filter(n) => Some((&self.filter, n as usize)),
+            PageNo::Leaf(n) => Some((&self.below.get()?.leaves, n)),
+            PageNo::Block { leaf, child } => {
+                Some((self.below.get()?.blocks.get(leaf)?.get()?, child))
+            }
+        }
+    }
+
+    fn out_of_place(&self, number: PageNo, span: Span) -> Error {
+        let at = self.source().at(span.offset, number.part());
+        at.corrupt("place", "a child of an index page", format_args!("{number:?}"))
+    }
+
+    /// Checks what was just read, and makes room for the frames of its children.
+    fn check_page(&self, number: PageNo, bytes: &[u8], at: At) -> Result<()> {
+        match number {
+            PageNo::Filter(_) => FilterRef::check(bytes, at),
+            PageNo::Block { .. } => BlockRef::check(bytes, at),
+            PageNo::Top => {
+                let (level, region) = self.below_top();
+                let page = checked_index_page(bytes, level, region, at)?;
+                let leaves = if level == ROOT { page.children() } else { 0 };
+                let below = self.below.get_or_init(|| Below {
+                    leaves: FrameMap::new(&self.pool, leaves),
+                    blocks: (0..leaves.max(1)).map(|_| OnceLock::new()).collect(),
+                });
+                if level == LEAF {
+                    below.blocks[0].get_or_init(|| FrameMap::new(&self.pool, page.children()));
+                }
+                Ok(())
+            }
+            PageNo::Leaf(n) => {
+                let page = checked_index_page(bytes, LEAF, self.footer.data, at)?;
+                let blocks = self.below.get().and_then(|below| below.blocks.get(n));
+                if let Some(blocks) = blocks {
+                    blocks.get_or_init(|| FrameMap::new(&self.pool, page.children()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The level of the top of the index, and where its children may lie.
+    fn below_top(&self) -> (u8, Span) {
+        if self.has_root() { (ROOT, self.footer.leaves()) } else { (LEAF, self.footer.data) }
     }
 }
 
+impl PageNo {
+    /// What errors call it.
+    fn part(self) -> &'static str {
+        match self {
+            Self::Top | Self::Leaf(_) => IndexRef::PART,
+            Self::Block { .. } => BlockRef::PART,
+            Self::Filter(_) => FilterRef::PART,
+        }
+    }
+}
+
+/// An index page whose children are of this level's and lie inside `region`.
+fn checked_index_page(bytes: &[u8], level: u8, region: Span, at: At) -> Result<IndexRef<'_>> {
+    IndexRef::check(bytes, at)?;
+    let page = IndexPage::trusted(bytes);
+    check_children(&page, level, region, at)?;
+    Ok(page)
+}
+
 /// An index page is of the level that its parent says, and its children lie where such may.
-pub(super) fn check_children(
-    page: &IndexPage,
+pub(super) fn check_children<B: std::ops::Deref<Target = [u8]>>(
+    page: &IndexPage<B>,
     level: u8,
     region: Span,
-    at: super::page::At,
+    at: At,
 ) -> Result<()> {
     at.expect("level", level, page.level())?;
     let covers = page.covers();
@@ -174,20 +273,11 @@ pub(super) fn check_children(
 /// Reads what lies at the end of a table file, which must be the one of this place.
 pub(super) fn read_ends(file: &dyn ReadFile, place: Place) -> Result<(Footer, Properties)> {
     let footer = Footer::read(file)?;
-    let at = super::page::At { file: file.name(), offset: footer.properties.end(), part: "footer" };
+    let at = At { file: file.name(), offset: footer.properties.end(), part: "footer" };
     at.expect("store id", place.store_id, footer.place.store_id)?;
     at.expect("table id", place.table, footer.place.table)?;
     let properties = Properties::read(Source { file, place }, &footer)?;
     Ok((footer, properties))
-}
-
-fn value_of(block: &Block, n: usize) -> Value {
-    let value = block.value(n);
-    if value.len() <= COPIED_VALUE_BYTES_MAX {
-        Value::copy_from(value)
-    } else {
-        Value::share(block.share_value(n))
-    }
 }
 
 impl fmt::Debug for Table {
@@ -205,91 +295,4 @@ pub(super) enum Cut<'k> {
     Suffix(&'k [u8]),
     /// The key is after every key of the table.
     AfterAll,
-}
-
-/// A data block's place: a child of a leaf of the index. Moves to neighbours.
-#[derive(Clone, Debug)]
-pub(super) struct BlockPlace {
-    top: IndexPage,
-    /// Which child of the top `leaf` is; 0 if the top itself is the leaf.
-    leaf_number: usize,
-    leaf: IndexPage,
-    child: usize,
-}
-
-impl BlockPlace {
-    /// The block in which the versions of `key` begin, if there are any.
-    pub(super) fn of_key(table: &Table, key: &[u8]) -> Result<Self> {
-        match table.cut_prefix(key) {
-            Cut::BeforeAll => Self::first(table),
-            Cut::AfterAll => Self::last(table),
-            Cut::Suffix(suffix) => Self::descend(table, |page| page.find(suffix)),
-        }
-    }
-
-    /// The first block of the table.
-    pub(super) fn first(table: &Table) -> Result<Self> {
-        Self::descend(table, |_| 0)
-    }
-
-    /// The last block of the table.
-    pub(super) fn last(table: &Table) -> Result<Self> {
-        Self::descend(table, |page| page.children() - 1)
-    }
-
-    fn descend(table: &Table, choose: impl Fn(&IndexPage) -> usize) -> Result<Self> {
-        let footer = &table.footer;
-        let two_levels = footer.leaves().bytes > 0;
-        let (level, region) =
-            if two_levels { (ROOT, footer.leaves()) } else { (LEAF, footer.data) };
-        let top = table.index_page(footer.index_top, level, region)?;
-        let mut place = Self { leaf: top.clone(), leaf_number: 0, child: 0, top };
-        if two_levels {
-            place.enter_leaf(table, choose(&place.top))?;
-        }
-        place.child = choose(&place.leaf);
-        Ok(place)
-    }
-
-    fn enter_leaf(&mut self, table: &Table, number: usize) -> Result<()> {
-        self.leaf = table.index_page(self.top.child(number), LEAF, table.footer.data)?;
-        self.leaf_number = number;
-        Ok(())
-    }
-
-    /// How many leaves there are.
-    fn leaves(&self) -> usize {
-        if self.top.level() == LEAF { 1 } else { self.top.children() }
-    }
-
-    /// To the next block; false, and nowhere else, if this is the last.
-    pub(super) fn move_next(&mut self, table: &Table) -> Result<bool> {
-        if self.child + 1 < self.leaf.children() {
-            self.child += 1;
-        } else if self.leaf_number + 1 < self.leaves() {
-            self.enter_leaf(table, self.leaf_number + 1)?;
-            self.child = 0;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// To the block before; false, and nowhere else, if this is the first.
-    pub(super) fn move_prev(&mut self, table: &Table) -> Result<bool> {
-        if self.child > 0 {
-            self.child -= 1;
-        } else if self.leaf_number > 0 {
-            self.enter_leaf(table, self.leaf_number - 1)?;
-            self.child = self.leaf.children() - 1;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// The block itself.
-    pub(super) fn load(&self, table: &Table) -> Result<Block> {
-        table.cached(self.leaf.child(self.child))
-    }
 }

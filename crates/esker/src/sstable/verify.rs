@@ -3,11 +3,11 @@
 //! Reads past the cache: what was right when it was loaded may have been damaged since. Holds the
 //! filter and the index in memory while it walks the data, 1.3 % of the table.
 
-use super::block::{Block, fingerprint};
-use super::filter::FilterPage;
+use super::block::{Block, BlockRef, fingerprint};
+use super::filter::{FilterPage, FilterRef};
 use super::footer::{Footer, Properties};
-use super::index::{IndexPage, LEAF, ROOT, Separator};
-use super::page::{At, Page, Source, Span};
+use super::index::{IndexPage, IndexRef, LEAF, ROOT, Separator};
+use super::page::{At, Piece, Source, Span};
 use super::reader::{Table, check_children, read_ends};
 use crate::base::error::Result;
 use crate::base::hash::key_hash;
@@ -35,12 +35,12 @@ fn load_filter(
     source: Source<'_>,
     footer: &Footer,
     properties: &Properties,
-) -> Result<Vec<FilterPage>> {
+) -> Result<Vec<FilterPage<Vec<u8>>>> {
     let shape = properties.filter;
     let load = |number| {
         let span = shape.page(number, footer.filter.offset);
-        let page: FilterPage = source.load(span)?;
-        let at = source.at(span.offset, FilterPage::PART);
+        let page = FilterPage::trusted(source.load::<FilterRef>(span)?);
+        let at = source.at(span.offset, FilterRef::PART);
         at.expect("number", number, page.number())?;
         at.expect("probes", shape.probes, page.probes())?;
         Ok(page)
@@ -49,9 +49,9 @@ fn load_filter(
 }
 
 /// All leaves of the index, which lie end to end, as the blocks that they point to do.
-fn load_leaves(source: Source<'_>, footer: &Footer) -> Result<Vec<IndexPage>> {
-    let top: IndexPage = source.load(footer.index_top)?;
-    let at_top = source.at(footer.index_top.offset, IndexPage::PART);
+fn load_leaves(source: Source<'_>, footer: &Footer) -> Result<Vec<IndexPage<Vec<u8>>>> {
+    let top = IndexPage::trusted(source.load::<IndexRef>(footer.index_top)?);
+    let at_top = source.at(footer.index_top.offset, IndexRef::PART);
     let mut leaves = Vec::new();
     if footer.leaves().bytes == 0 {
         check_children(&top, LEAF, footer.data, at_top)?;
@@ -62,8 +62,8 @@ fn load_leaves(source: Source<'_>, footer: &Footer) -> Result<Vec<IndexPage>> {
         at_top.expect("number", 0, top.first())?;
         for child in 0..top.children() {
             let span = top.child(child);
-            let leaf: IndexPage = source.load(span)?;
-            let at = source.at(span.offset, IndexPage::PART);
+            let leaf = IndexPage::trusted(source.load::<IndexRef>(span)?);
+            let at = source.at(span.offset, IndexRef::PART);
             check_children(&leaf, LEAF, footer.data, at)?;
             let same = leaf.separator(0) == top.separator(child);
             at.require(same, "first separator", "the one in the page above")?;
@@ -85,7 +85,7 @@ fn load_leaves(source: Source<'_>, footer: &Footer) -> Result<Vec<IndexPage>> {
 struct Walk<'a> {
     source: Source<'a>,
     properties: &'a Properties,
-    filter: Vec<FilterPage>,
+    filter: Vec<FilterPage<Vec<u8>>>,
     /// What all keys begin with.
     prefix: &'a [u8],
     first_key: Vec<u8>,
@@ -104,7 +104,11 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: Source<'a>, properties: &'a Properties, filter: Vec<FilterPage>) -> Self {
+    fn new(
+        source: Source<'a>,
+        properties: &'a Properties,
+        filter: Vec<FilterPage<Vec<u8>>>,
+    ) -> Self {
         Self {
             source,
             properties,
@@ -126,8 +130,9 @@ impl<'a> Walk<'a> {
     }
 
     fn block(&mut self, span: Span, separator: Separator<'_>) -> Result<()> {
-        let block: Block = self.source.load(span)?;
-        let at = self.source.at(span.offset, Block::PART);
+        let bytes = self.source.load::<BlockRef>(span)?;
+        let block = Block::trusted(bytes.as_slice());
+        let at = self.source.at(span.offset, BlockRef::PART);
         self.check_separator(&block, separator, at)?;
         for n in 0..block.entries() {
             self.entry(&block, n, at)?;
@@ -139,7 +144,12 @@ impl<'a> Walk<'a> {
 
     /// The separator is above the last key of the block before and not above this block's first;
     /// or it is both, and both blocks say so.
-    fn check_separator(&self, block: &Block, separator: Separator<'_>, at: At) -> Result<()> {
+    fn check_separator(
+        &self,
+        block: &BlockRef<'_>,
+        separator: Separator<'_>,
+        at: At,
+    ) -> Result<()> {
         let mut first_key = Vec::new();
         block.append_key(0, &mut first_key);
         at.expect("continuation", self.goes_on, separator.continues)?;
@@ -156,7 +166,7 @@ impl<'a> Walk<'a> {
         at.require(divides, "separator", "one between this block and the one before")
     }
 
-    fn entry(&mut self, block: &Block, n: usize, at: At) -> Result<()> {
+    fn entry(&mut self, block: &BlockRef<'_>, n: usize, at: At) -> Result<()> {
         self.key.clear();
         block.append_key(n, &mut self.key);
         let (tag, value) = (block.tag(n), block.value(n));

@@ -170,9 +170,15 @@ fn forced() -> Option<String> {
     if cfg!(any(test, feature = "internals")) { std::env::var("ESKER_SIMD").ok() } else { None }
 }
 
-/// Asks the processor for the cache line at an address, which may be any, ahead of its use.
+/// Asks the processor for the cache line of `at` ahead of its use.
 #[inline]
-pub fn prefetch<T>(at: *const T) {
+pub fn prefetch<T>(at: &T) {
+    prefetch_address(at);
+}
+
+/// Asks the processor for the cache line at an address, which may be any.
+#[inline]
+pub fn prefetch_address<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

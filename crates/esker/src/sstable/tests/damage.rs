@@ -43,7 +43,7 @@ fn reads_are_right_or_fail(table: &Arc<Table>, entries: &[Entry]) {
 }
 
 fn every_flip_is_found(fixture: &Fixture, entries: &[Entry], step: usize) {
-    let opened_before = fixture.open_with(&BlockCache::new(0)).unwrap();
+    let opened_before = fixture.open_with(&FramePool::for_tests(0)).unwrap();
     for offset in (0..fixture.summary.bytes).step_by(step) {
         let mask = 1 << (offset % 8);
         fixture.disk.damage(NAME, offset, mask);
@@ -83,7 +83,7 @@ fn a_flip_in_a_deep_index_is_found() {
 #[test]
 fn a_table_of_another_length_store_or_number_is_damage() {
     let (fixture, _) = small();
-    let cache = BlockCache::new(0);
+    let cache = FramePool::for_tests(0);
     let bytes = fixture.summary.bytes;
     let image = fixture.disk.bytes(NAME).unwrap();
     fixture.disk.put_file(FileName::Table(TableId(8)), &image);

@@ -111,7 +111,7 @@ proptest! {
         let table = fixture.table();
         for (kind, span) in fixture.pieces() {
             if kind == "block" {
-                let block: Block = table.source().load(span).unwrap();
+                let block = Block::trusted(table.source().load::<super::super::block::BlockRef>(span).unwrap());
                 prop_assert!(block.layout().end <= block_bytes || block.entries() == 1);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::footer::Footer;
-use super::index::{IndexPage, LEAF};
+use super::index::{IndexPage, IndexRef, LEAF};
 use super::page::{Source, Span};
 use super::*;
 use crate::base::cursor::{Cursor, VecCursor};
@@ -13,7 +13,7 @@ use crate::base::hash::key_hash;
 use crate::base::key::{Kind, Tag};
 use crate::base::names::FileName;
 use crate::base::value::Value;
-use crate::cache::BlockCache;
+use crate::cache::FramePool;
 use crate::vfs::Disk;
 use crate::vfs::sim::SimDisk;
 
@@ -58,10 +58,10 @@ impl Fixture {
     }
 
     fn open(&self) -> Result<Arc<Table>> {
-        self.open_with(&BlockCache::new(1 << 20))
+        self.open_with(&FramePool::for_tests(1 << 20))
     }
 
-    fn open_with(&self, cache: &Arc<BlockCache>) -> Result<Arc<Table>> {
+    fn open_with(&self, cache: &Arc<FramePool>) -> Result<Arc<Table>> {
         Table::open(&*self.disk, STORE, TABLE, self.summary.bytes, cache)
     }
 
@@ -91,12 +91,13 @@ impl Fixture {
     }
 }
 
-fn leaves(source: Source<'_>, footer: &Footer) -> Vec<(Span, IndexPage)> {
-    let top: IndexPage = source.load(footer.index_top).unwrap();
+fn leaves(source: Source<'_>, footer: &Footer) -> Vec<(Span, IndexPage<Vec<u8>>)> {
+    let load = |span| IndexPage::trusted(source.load::<IndexRef>(span).unwrap());
+    let top = load(footer.index_top);
     if top.level() == LEAF {
         return vec![(footer.index_top, top)];
     }
-    let leaf = |n| (top.child(n), source.load(top.child(n)).unwrap());
+    let leaf = |n| (top.child(n), load(top.child(n)));
     (0..top.children()).map(leaf).collect()
 }
 

@@ -134,13 +134,13 @@ proptest! {
     fn a_table_answers_as_a_sorted_vector_does(
         entries in entries(),
         settings in table_settings(),
-        cache_bytes in prop_oneof![Just(0_usize), Just(4 << 10), Just(1 << 20)],
+        cache_bytes in prop_oneof![Just(0_usize), Just(24 << 10), Just(1 << 20)],
         seqs in btree_set(0_u64..70, 1..4),
         others in vec(key(), 0..10),
         motions in vec(motion(), 0..60),
     ) {
         let fixture = Fixture::new(settings, &entries);
-        let table = fixture.open_with(&BlockCache::new(cache_bytes)).unwrap();
+        let table = fixture.open_with(&FramePool::for_tests(cache_bytes)).unwrap();
         prop_assert_eq!(table.summary(), &fixture.summary);
         table.verify().unwrap();
         let seqs: Vec<u64> = seqs.into_iter().chain([SeqNo::MAX.get()]).collect();
@@ -270,7 +270,7 @@ fn a_lookup_counts_what_it_took() {
 
 #[test]
 fn short_values_are_copied_and_long_ones_shared() {
-    let cache = BlockCache::new(1 << 20);
+    let cache = FramePool::for_tests(1 << 20);
     let entries = [put("long", 1, vec![1; 1025]), put("short", 1, vec![2; 1024])];
     let table = Fixture::new(settings(8 << 10), &entries).open_with(&cache).unwrap();
     let (_, long) = get(&table, b"long", 1).unwrap().unwrap();
