@@ -98,7 +98,8 @@ pub fn flush(keyspace: &Keyspace) -> Result<Option<FlushedTable>> {
 pub fn memtable_get(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
     keyspace.check()?;
     let view = keyspace.core().view();
-    let found = view.find_in_memtables(key, keyspace.store().visible_seq());
+    let hash = crate::base::hash::key_hash(key);
+    let found = view.find_in_memtables(key, hash, keyspace.store().visible_seq());
     Ok(found.filter(|(tag, _)| !tag.is_delete()).map(|(_, value)| Value::copy_from(value)))
 }
 

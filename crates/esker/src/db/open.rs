@@ -438,9 +438,7 @@ impl Store {
 impl Settings {
     /// A memtable of the configured scale.
     pub fn memtable(&self) -> Arc<Memtable> {
-        Arc::new(match self.scale.chunk_bytes {
-            Some(bytes) => Memtable::with_chunk_bytes(bytes),
-            None => Memtable::new(),
-        })
+        let full_bytes = usize::try_from(self.memtable_bytes).unwrap_or(usize::MAX);
+        Arc::new(Memtable::new(full_bytes, &self.chunks))
     }
 }

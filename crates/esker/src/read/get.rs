@@ -82,7 +82,7 @@ impl View {
         reach: Reach<'g>,
         how: &mut Lookup,
     ) -> Peek<Option<FoundEntry<'g>>, Missed<'v>> {
-        if let Some((tag, value)) = self.find_in_memtables(key, seq) {
+        if let Some((tag, value)) = self.find_in_memtables(key, hash, seq) {
             let source = Source::Memtable(value);
             return Ok(Some(FoundEntry { tag, place: Place::Memtable, source }));
         }
@@ -106,8 +106,8 @@ impl View {
     }
 
     /// As [`find`](Self::find), in the memtables alone.
-    pub fn find_in_memtables(&self, key: &[u8], seq: SeqNo) -> Option<(Tag, &[u8])> {
-        self.memtables().find_map(|memtable| memtable.get(key, seq))
+    pub fn find_in_memtables(&self, key: &[u8], hash: u64, seq: SeqNo) -> Option<(Tag, &[u8])> {
+        self.memtables().find_map(|memtable| memtable.get(key, hash, seq))
     }
 
     /// The tables whose range holds `key`, newest first, without the first `newer` of them.

@@ -101,7 +101,7 @@ impl<'g, K: AsRef<[u8]>> Search<'g, K> {
         std::array::from_fn(|n| {
             let Some(key) = self.keys.get(n) else { return Progress::Alone };
             let key = key.as_ref();
-            if let Some((tag, value)) = view.find_in_memtables(key, self.seq) {
+            if let Some((tag, value)) = view.find_in_memtables(key, hashes[n], self.seq) {
                 return Progress::Done((!tag.is_delete()).then(|| Value::copy_from(value)));
             }
             let candidates = view.candidates(key, 0);
