@@ -177,6 +177,10 @@ pub struct Figures {
     pub flushes: u64,
     /// Merges of tables.
     pub compactions: u64,
+    /// Of these, those within L0.
+    pub l0_merges: u64,
+    /// Steps of sweeps of L0.
+    pub sweep_steps: u64,
     /// Tables now, by level, over all keyspaces.
     pub tables: [usize; 7],
 }

@@ -34,6 +34,17 @@ pub use crate::vfs::{
     AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile, faults,
 };
 
+/// The policy of compaction, for who plays it without a store.
+pub mod policy {
+    pub use crate::base::key::{SeqNo, TableId};
+    pub use crate::base::range::KeyRange;
+    pub use crate::compaction::l0::SweepStep;
+    pub use crate::compaction::pick::{
+        CompactionPlan, L0Rule, PickState, PickTable, PlanKind, Policy, Tiering, pick,
+    };
+    pub use crate::compaction::shape::max_bytes;
+}
+
 /// Names of files, for tests that damage one.
 pub mod names {
     pub use crate::base::key::{SegmentNo, TableId};
@@ -89,7 +100,8 @@ pub fn flush(keyspace: &Keyspace) -> Result<Option<FlushedTable>> {
 pub fn memtable_get(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
     keyspace.check()?;
     let view = keyspace.core().view();
-    let found = view.find_in_memtables(key, keyspace.store().visible_seq());
+    let hash = crate::base::hash::key_hash(key);
+    let found = view.find_in_memtables(key, hash, keyspace.store().visible_seq());
     Ok(found.filter(|(tag, _)| !tag.is_delete()).map(|(_, value)| Value::copy_from(value)))
 }
 

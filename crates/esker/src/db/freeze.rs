@@ -53,6 +53,7 @@ impl Store {
         if writer.next_seq > writer.segment_first_seq {
             self.rotate_log(writer, Rotation::ForFreeze)?;
         }
+        full.freeze();
         let fresh = self.settings.memtable();
         let mut structure = self.structure();
         let core = Arc::clone(structure.core(id).expect("an active memtable has a keyspace"));

@@ -32,6 +32,7 @@ use crate::db::spares::Spares;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
 use crate::env::{Env, JobSource};
 use crate::memtable::Memtable;
+use crate::read::fences::Level;
 use crate::read::view::View;
 use crate::sstable::Table;
 use crate::version::{FixedOptions, Found, Manifest, StoreState, Version, read_manifest};
@@ -262,11 +263,10 @@ fn open_tables(
 pub(crate) fn open_levels(
     version: &Version,
     open: &mut dyn FnMut(&crate::version::TableMeta) -> Result<Arc<Table>>,
-) -> Result<[Arc<[Arc<Table>]>; crate::base::limits::LEVELS]> {
-    let mut levels = std::array::from_fn(|_| Arc::new([]) as Arc<[Arc<Table>]>);
+) -> Result<[Level; crate::base::limits::LEVELS]> {
+    let mut levels: [Level; crate::base::limits::LEVELS] = Default::default();
     for (n, level) in levels.iter_mut().enumerate() {
-        let tables: Result<Vec<_>> = version.level(n).iter().map(|meta| open(meta)).collect();
-        *level = tables?.into();
+        *level = version.level(n).iter().map(|meta| open(meta)).collect::<Result<_>>()?;
     }
     Ok(levels)
 }
@@ -443,9 +443,7 @@ impl Store {
 impl Settings {
     /// A memtable of the configured scale.
     pub fn memtable(&self) -> Arc<Memtable> {
-        Arc::new(match self.scale.chunk_bytes {
-            Some(bytes) => Memtable::with_chunk_bytes(bytes),
-            None => Memtable::new(),
-        })
+        let full_bytes = usize::try_from(self.memtable_bytes).unwrap_or(usize::MAX);
+        Arc::new(Memtable::new(full_bytes, &self.chunks))
     }
 }

@@ -47,6 +47,10 @@ pub struct Stats {
     pub compactions: u64,
     /// Of these, the ones that only moved a table to the next level.
     pub moves: u64,
+    /// Of these, the ones that merged tables of L0 into one of L0.
+    pub l0_merges: u64,
+    /// Steps of sweeps of L0 into L1; a whole sweep is one compaction.
+    pub sweep_steps: u64,
     /// Bytes of the tables that they read.
     pub compaction_bytes_read: u64,
     /// Bytes of the tables that they wrote.
@@ -117,6 +121,8 @@ impl Keyspace {
             flush_bytes: counters.flush_bytes,
             compactions: counters.compactions,
             moves: counters.moves,
+            l0_merges: counters.l0_merges,
+            sweep_steps: counters.sweep_steps,
             compaction_bytes_read: counters.compaction_bytes_read,
             compaction_bytes_written: counters.compaction_bytes_written,
             compactions_pending,
