@@ -237,7 +237,9 @@ impl Store {
         self.flush_all()?;
         self.wait_until_nothing_is_due()?;
         self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::L0).map(|_| ()))?;
-        self.wait_until_nothing_is_due()
+        self.wait_until_nothing_is_due()?;
+        self.give_back_log_space();
+        Ok(())
     }
 
     fn for_each_keyspace(

@@ -121,6 +121,7 @@ impl Domain {
     }
 
     /// Pins the epoch for this thread until the guard is dropped. Pins may be nested.
+    #[inline]
     pub fn pin(&self) -> Guard<'_> {
         let slot = self.slots.get(self.own_slot());
         let pins = slot.pins.load(Relaxed);

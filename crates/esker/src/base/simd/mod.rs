@@ -7,6 +7,8 @@
 //! line_add         sets them                                                          filters
 //! ```
 //!
+//! Beside them stands [`crc`], the checksum of short records.
+//!
 //! One [`Kernels`] is one set of them: [`kernels`] asks the processor once and hands out the best.
 //! Whoever searches often keeps the reference; a call through it is one indirect jump. All sets
 //! give the same answers: each is tested against [`scalar`], which says what the answers are, and
@@ -23,6 +25,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod crc;
 mod scalar;
 #[cfg(test)]
 mod tests;
