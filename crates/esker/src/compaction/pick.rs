@@ -89,7 +89,7 @@ pub struct Tiering {
 }
 
 impl Policy {
-    /// What the engine does; the figures behind it are in docs/decisions/0005-tiered-l0.md.
+    /// What the engine does; the figures behind it are in docs/decisions/0004-tiered-l0.md.
     pub fn new(level_base_bytes: u64, output_bytes_max: u64) -> Self {
         let tiering = Tiering {
             sweep_at_percent: 40,
