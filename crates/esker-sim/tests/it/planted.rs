@@ -52,3 +52,8 @@ fn half_a_batch() {
 fn an_append_behind_a_short_write() {
     is_found(Bug::AppendAfterShortWrite);
 }
+
+#[test]
+fn a_swept_table_that_is_read_below_the_cursor() {
+    is_found(Bug::SweepWithoutClamp);
+}

@@ -21,10 +21,12 @@ pub enum Bug {
     HalfBatch,
     /// 21 (fjall #308): the log goes on behind a record whose append failed half way.
     AppendAfterShortWrite,
+    /// Ours: a table that is being swept is read below the cursor too.
+    SweepWithoutClamp,
 }
 
 impl Bug {
-    /// All of them.
+    /// All that concern the log.
     pub const ALL: [Self; 6] = [
         Self::RotateWithoutSync,
         Self::HeaderChecksumOnly,

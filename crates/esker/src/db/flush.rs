@@ -316,7 +316,12 @@ fn publish_flush(
     let mut levels = view.levels.clone();
     levels[0] = std::iter::once(table).chain(levels[0].iter()).cloned().collect();
     let waiting = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, &frozen.memtable)).cloned();
-    let next = View { active: Arc::clone(&view.active), frozen: waiting.collect(), levels };
+    let next = View {
+        active: Arc::clone(&view.active),
+        frozen: waiting.collect(),
+        levels,
+        clamp: view.clamp.clone(),
+    };
     core.publish(next, structure);
     structure.frozen.retain(|waiting| !Arc::ptr_eq(&waiting.memtable, &frozen.memtable));
     let _ = frozen.flushed.set(Arc::clone(meta));

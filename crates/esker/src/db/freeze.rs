@@ -59,7 +59,12 @@ impl Store {
         let mut frozen = vec![Arc::clone(&full)];
         frozen.extend(view.frozen.iter().cloned());
         core.publish(
-            View { active: Arc::clone(&fresh), frozen, levels: view.levels.clone() },
+            View {
+                active: Arc::clone(&fresh),
+                frozen,
+                levels: view.levels.clone(),
+                clamp: view.clamp.clone(),
+            },
             &structure,
         );
         let waiting = Frozen {

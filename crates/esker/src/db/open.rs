@@ -31,6 +31,7 @@ use crate::db::snapshot::Snapshots;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
 use crate::env::{Env, JobSource};
 use crate::memtable::Memtable;
+use crate::read::clamp::Clamp;
 use crate::read::view::View;
 use crate::sstable::Table;
 use crate::version::{FixedOptions, Found, Manifest, StoreState, Version, read_manifest};
@@ -251,9 +252,15 @@ fn open_tables(
                 error.context(format!("keyspace {:?}, missing tables: {missing}", keyspace.name))
             })
         })?;
+        view.clamp = clamp(&keyspace.version);
         views.insert(*id, view);
     }
     Ok(views)
+}
+
+/// What the sweep that is under way has left of L0.
+pub(crate) fn clamp(version: &Version) -> Option<Clamp> {
+    version.sweep().map(|sweep| Clamp::new(&sweep.cursor, sweep.tables.len()))
 }
 
 /// The levels of a view: a reader for each table of a version.

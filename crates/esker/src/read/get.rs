@@ -113,9 +113,8 @@ impl View {
 
     /// The tables whose range holds `key`, newest first.
     fn tables_for(&self, key: &[u8]) -> impl Iterator<Item = Candidate<'_>> {
-        let holds_key = move |table: &&std::sync::Arc<Table>| table.summary().range.contains(key);
-        let newest = self.levels[0].iter().filter(holds_key);
-        let newest = newest.map(|table| Candidate { table, level: 0 });
+        let newest = self.l0().filter(move |l0| l0.may_hold(key));
+        let newest = newest.map(|l0| Candidate { table: l0.table, level: 0 });
         let deeper = (1..self.levels.len()).filter_map(move |level| {
             let table = self.table_for(level, key)?;
             Some(Candidate { table, level })
