@@ -225,6 +225,10 @@ impl Store for Esker {
         }
         figures
     }
+
+    fn log_synced(&self) -> Option<(String, u64)> {
+        Some(esker::internals::log_synced(&self.db))
+    }
 }
 
 /// The entries of a range, as vectors.

@@ -156,6 +156,10 @@ pub trait Store {
     fn pump_one(&self) -> bool;
     /// What it has done so far.
     fn figures(&self) -> Figures;
+    /// The log's last file, and how much of it the last sync made durable; `None`: all of it.
+    fn log_synced(&self) -> Option<(String, u64)> {
+        None
+    }
 }
 
 /// A position in a keyspace.

@@ -263,7 +263,9 @@ impl Store {
         self.flush_all()?;
         self.wait_until_nothing_is_due()?;
         self.for_each_keyspace(&mut |core| self.empty_l0(core))?;
-        self.wait_until_nothing_is_due()
+        self.wait_until_nothing_is_due()?;
+        self.give_back_log_space();
+        Ok(())
     }
 
     /// Merges into L1 what L0 holds now, in as many steps as that takes; what comes in meanwhile

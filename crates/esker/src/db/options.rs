@@ -11,6 +11,7 @@ use crate::db::Db;
 use crate::db::store::FROZEN_MAX;
 use crate::env::Env;
 use crate::epoch::Domain;
+use crate::memtable::ChunkPool;
 use crate::sstable::PAGE_BYTES;
 
 /// How durable a write is when it is acknowledged.
@@ -50,8 +51,8 @@ pub(crate) struct Scale {
     pub pool_bytes_max: usize,
     /// How much a background job does in one step.
     pub step_bytes: usize,
-    /// The first chunk of a memtable's arena; `None`: the memtable's own choice.
-    pub chunk_bytes: Option<usize>,
+    /// The first chunk of a memtable's arena.
+    pub chunk_bytes: usize,
     /// Whether space is set aside for a full disk.
     pub reserve: Reserve,
 }
@@ -91,7 +92,7 @@ impl Options {
                 level_base_bytes: None,
                 pool_bytes_max: usize::MAX,
                 step_bytes: 1 << 20,
-                chunk_bytes: None,
+                chunk_bytes: 64 << 10,
                 reserve: Reserve::Kept,
             },
         }
@@ -154,7 +155,7 @@ impl Options {
                 level_base_bytes: Some(16),
                 pool_bytes_max: 24 * PAGE_BYTES,
                 step_bytes: 512,
-                chunk_bytes: Some(1 << 10),
+                chunk_bytes: 1 << 10,
                 reserve: Reserve::None,
             },
         }
@@ -192,6 +193,11 @@ impl Options {
                 .min(self.scale.pool_bytes_max),
             level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
             durability: self.durability,
+            // One memtable's worth is kept for the next one.
+            chunks: Arc::new(ChunkPool::new(
+                self.scale.chunk_bytes,
+                usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
+            )),
             scale: self.scale.clone(),
         })
     }
@@ -224,6 +230,8 @@ pub(crate) struct Settings {
     pub pool_bytes: usize,
     pub level_base_bytes: u64,
     pub durability: Durability,
+    /// Where memtables get their memory.
+    pub chunks: Arc<ChunkPool>,
     pub scale: Scale,
 }
 

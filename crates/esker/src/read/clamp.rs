@@ -49,7 +49,7 @@ impl Clamp {
 impl View {
     /// The tables of L0 as far as they count, newest first.
     pub fn l0(&self) -> impl Iterator<Item = L0Table<'_>> {
-        let l0 = &self.levels[0];
+        let l0: &[Arc<Table>] = &self.levels[0];
         let clamp = self.clamp.as_ref().filter(|_| !is_on(Bug::SweepWithoutClamp));
         let clamped = clamp.map_or(0, |clamp| clamp.tables);
         invariant!(R4, clamped <= l0.len(), "{clamped} of {} tables are clamped", l0.len());

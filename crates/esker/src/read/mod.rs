@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clamp;
+pub mod fences;
 pub mod get;
 pub mod level;
 pub mod merge;

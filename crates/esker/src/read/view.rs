@@ -16,9 +16,9 @@ use crate::base::limits::LEVELS;
 use crate::base::range::Bounds;
 use crate::memtable::Memtable;
 use crate::read::clamp::Clamp;
+use crate::read::fences::Level;
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
-use crate::sstable::Table;
 
 /// One immutable picture of a keyspace: everything that a read may have to look at.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub struct View {
     /// Wait for their flush, newest first.
     pub frozen: Vec<Arc<Memtable>>,
     /// The tables: L0 newest first, deeper levels by range.
-    pub levels: [Arc<[Arc<Table>]>; LEVELS],
+    pub levels: [Level; LEVELS],
     /// What a sweep has left of the oldest tables of L0, while there is one.
     pub clamp: Option<Clamp>,
 }
@@ -45,8 +45,7 @@ pub enum Sources {
 impl View {
     /// A view of nothing but `active`.
     pub fn new(active: Arc<Memtable>) -> Self {
-        let levels = std::array::from_fn(|_| Arc::new([]) as _);
-        Self { active, frozen: Vec::new(), levels, clamp: None }
+        Self { active, frozen: Vec::new(), levels: Default::default(), clamp: None }
     }
 
     /// The memtables, newest first.
@@ -78,18 +77,11 @@ impl View {
             cursors.extend(l0.map(|table| table.cursor()));
             for tables in &self.levels[1..] {
                 if tables.iter().any(|table| bounds.overlaps(&table.summary().range)) {
-                    cursors.push(Box::new(LevelCursor::new(Arc::clone(tables))));
+                    cursors.push(Box::new(LevelCursor::new(Arc::clone(tables.tables()))));
                 }
             }
         }
         MergeCursor::new(cursors)
-    }
-
-    /// The table of a sorted level (L1 or deeper) that may hold `key`.
-    pub fn table_for(&self, level: usize, key: &[u8]) -> Option<&Arc<Table>> {
-        let tables = &self.levels[level];
-        let at = tables.partition_point(|table| table.summary().range.hi() < key);
-        tables.get(at).filter(|table| table.summary().range.contains(key))
     }
 }
 

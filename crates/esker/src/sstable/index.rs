@@ -18,6 +18,7 @@ use super::search::first_where;
 use crate::base::error::Result;
 use crate::base::invariant;
 use crate::base::key::head;
+use crate::base::simd::kernels;
 
 /// Bytes before the first head.
 const HEADER_BYTES: usize = 16;
@@ -81,6 +82,7 @@ struct Layout {
 }
 
 impl Layout {
+    #[inline]
     fn new(children: usize, flags: u8) -> Self {
         let offsets = HEADER_BYTES + 8 * children;
         let tail_offsets = offsets + 4 * (children + 1);
@@ -93,20 +95,20 @@ impl Layout {
 pub(super) type IndexRef<'a> = IndexPage<&'a [u8]>;
 
 /// A checked page of the index.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct IndexPage<B> {
     bytes: B,
     children: usize,
-    layout: Layout,
     flags: u8,
 }
 
 impl<B: Deref<Target = [u8]>> IndexPage<B> {
     /// Takes bytes that passed the check.
+    #[inline]
     pub(super) fn trusted(bytes: B) -> Self {
         let children = u16_at(&bytes, 12).into();
         let flags = bytes[15];
-        Self { children, layout: Layout::new(children, flags), flags, bytes }
+        Self { children, flags, bytes }
     }
 
     /// [`LEAF`] or [`ROOT`].
@@ -126,7 +128,8 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     /// Where child `n` lies.
     pub(super) fn child(&self, n: usize) -> Span {
-        let offset = |n| u64::from(u32_at(&self.bytes, self.layout.offsets + 4 * n)) * ALIGN as u64;
+        let offset =
+            |n| u64::from(u32_at(&self.bytes, self.layout().offsets + 4 * n)) * ALIGN as u64;
         Span::between(offset(n), offset(n + 1))
     }
 
@@ -137,7 +140,7 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     /// The separator in front of child `n`.
     pub(super) fn separator(&self, n: usize) -> Separator<'_> {
-        let length = self.bytes[self.layout.lengths + n];
+        let length = self.bytes[self.layout().lengths + n];
         Separator {
             head: self.head(n),
             head_bytes: length & !CONTINUES,
@@ -150,13 +153,22 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
     /// table's prefix) and which does not begin in the middle of its versions; the first child
     /// if all are after it.
     pub(super) fn find(&self, suffix: &[u8]) -> usize {
-        let key = Separator::new(suffix, false);
         let key_head = head(suffix);
-        let after = first_where(0..self.children, |n| match self.head(n).cmp(&key_head) {
-            Ordering::Equal => self.separator(n).order(&key).is_gt(),
-            order => order.is_gt(),
-        });
+        let column = &self.bytes[HEADER_BYTES..HEADER_BYTES + 8 * self.children];
+        let mut after = kernels().le_heads_below(column, key_head);
+        if after < self.children && self.head(after) == key_head {
+            // Equal heads decide nothing.
+            let key = Separator::new(suffix, false);
+            let is_after = |n| self.head(n) > key_head || self.separator(n).order(&key).is_gt();
+            after = first_where(after..self.children, is_after);
+        }
         after.saturating_sub(1)
+    }
+
+    /// Where its columns begin.
+    #[inline]
+    fn layout(&self) -> Layout {
+        Layout::new(self.children, self.flags)
     }
 
     fn head(&self, n: usize) -> u64 {
@@ -165,10 +177,10 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     fn tail_range(&self, n: usize) -> Range<usize> {
         if self.flags & TAILS == 0 {
-            return self.layout.tails..self.layout.tails;
+            return self.layout().tails..self.layout().tails;
         }
-        let offset = |n| u32_at(&self.bytes, self.layout.tail_offsets + 4 * n) as usize;
-        self.layout.tails + offset(n)..self.layout.tails + offset(n + 1)
+        let offset = |n| u32_at(&self.bytes, self.layout().tail_offsets + 4 * n) as usize;
+        self.layout().tails + offset(n)..self.layout().tails + offset(n + 1)
     }
 }
 
@@ -181,9 +193,9 @@ impl Piece for IndexRef<'_> {
         at.require(page.level() <= ROOT, "level", "0 or 1")?;
         at.require(page.flags & !TAILS == 0, "flags", "known ones")?;
         at.require(page.children > 0, "children", "one at least")?;
-        at.require(page.layout.tails <= page.bytes.len(), "columns", "inside the page")?;
+        at.require(page.layout().tails <= page.bytes.len(), "columns", "inside the page")?;
         for n in 0..page.children {
-            let at_offset = page.layout.offsets + 4 * n;
+            let at_offset = page.layout().offsets + 4 * n;
             let ascending = u32_at(bytes, at_offset) < u32_at(bytes, at_offset + 4);
             at.require(ascending, "offsets", "in ascending order")?;
         }
@@ -207,13 +219,13 @@ impl Piece for IndexRef<'_> {
 
 /// Tails lie end to end inside the page, behind full heads, and only zeros follow them.
 fn check_tails(page: &IndexRef<'_>, at: At) -> Result<()> {
-    let mut end = page.layout.tails;
+    let mut end = page.layout().tails;
     for n in 0..page.children {
         let range = page.tail_range(n);
         let in_place = range.start == end && range.end >= end && range.end <= page.bytes.len();
         at.require(in_place, "tails", "end to end inside the page")?;
         end = range.end;
-        let head_bytes = page.bytes[page.layout.lengths + n] & !CONTINUES;
+        let head_bytes = page.bytes[page.layout().lengths + n] & !CONTINUES;
         let whole = head_bytes == 8 || head_bytes < 8 && range.is_empty();
         at.require(whole, "separator", "a tail only behind eight bytes")?;
     }
