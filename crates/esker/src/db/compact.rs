@@ -378,7 +378,10 @@ impl CompactionJob {
         let installed = store.install(
             self.files.iter().map(|id| FileName::Table(*id)).collect(),
             |structure| Ok((compaction_edit(structure, keyspace, plan, &metas, &report)?, ())),
-            |structure, ()| publish_compaction(structure, keyspace, plan, &opened),
+            |structure, ()| {
+                publish_compaction(structure, keyspace, plan, &opened);
+                store.note_backlog(structure);
+            },
         );
         self.outcome = match &installed {
             Ok(()) => Outcome::Installed,
@@ -410,7 +413,11 @@ impl CompactionJob {
         if self.asked.is_some() {
             self.answer = Some(Err(error));
         } else if !dropped {
-            self.store.structure().compaction_trouble.failed(error);
+            let mut structure = self.store.structure();
+            structure.compaction_trouble.failed(error);
+            if structure.compaction_trouble.paused().is_some() {
+                self.store.pace.retry_later(self.store.env.now_nanos());
+            }
         }
     }
 }

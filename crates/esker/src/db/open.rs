@@ -27,6 +27,7 @@ use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
+use crate::db::pace::Pace;
 use crate::db::snapshot::Snapshots;
 use crate::db::spares::Spares;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
@@ -346,6 +347,7 @@ fn assemble(
         next_file: AtomicU64::new(recovered.state.next_file),
         log_bytes_written: AtomicU64::new(0),
         health: Health::new(),
+        pace: Pace::default(),
         structure: Mutex::new(first_structure(recovered.state, manifest, keyspaces, segments)),
         workers: Mutex::new(None),
         closing: AtomicBool::new(false),

@@ -171,7 +171,7 @@ impl<C: Cursor> Cursor for ClampedCursor<C> {
 mod tests {
     use super::*;
     use crate::base::cursor::VecCursor;
-    use crate::memtable::Memtable;
+    use crate::memtable::{ChunkPool, Memtable};
     use crate::testing::parse_entries;
     use proptest::prelude::*;
 
@@ -211,7 +211,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "invariant R4")]
     fn r4_a_clamp_of_more_tables_than_there_are_is_refused() {
-        let mut view = View::new(Arc::new(Memtable::new()));
+        let mut view =
+            View::new(Arc::new(Memtable::new(1 << 10, &Arc::new(ChunkPool::new(1 << 10, 0)))));
         view.clamp = Some(Clamp::new(b"k", 1));
         let _ = view.l0().count();
     }
