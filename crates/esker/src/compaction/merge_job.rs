@@ -38,6 +38,8 @@ pub struct MergeJob {
     output: Option<TableWriter>,
     outputs: Vec<TableSummary>,
     entries_in: u64,
+    /// Entries from this key on are left to another merge.
+    end: Option<Vec<u8>>,
 }
 
 /// Whether a job has more to do.
@@ -84,7 +86,14 @@ impl MergeJob {
             output: None,
             outputs: Vec::new(),
             entries_in: 0,
+            end: None,
         }
+    }
+
+    /// The same, up to the key `end`, which it leaves out.
+    #[must_use]
+    pub fn up_to(self, end: Option<Vec<u8>>) -> Self {
+        Self { end, ..self }
     }
 
     /// Takes in about `step_bytes`, or less if an output was finished. `open` makes a new table.
@@ -101,7 +110,7 @@ impl MergeJob {
         }
         let (mut taken_bytes, finished) = (0, self.outputs.len());
         while taken_bytes < step_bytes.max(1) && self.outputs.len() == finished {
-            if !self.source.valid() {
+            if !self.source.valid() || self.is_at_end() {
                 self.finish()?;
                 return Ok(MergeProgress::Done);
             }
@@ -109,6 +118,10 @@ impl MergeJob {
             self.source.next()?;
         }
         Ok(MergeProgress::More)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| self.source.key() >= end.as_slice())
     }
 
     /// The finished tables, in the order of keys.
@@ -410,6 +423,14 @@ mod tests {
         let mut cut_by_cut = job(puts(10), Cuts::at(2000, Vec::new()));
         let steps = Tables::new().run(&mut cut_by_cut, 1 << 20).unwrap();
         assert_eq!(steps, cut_by_cut.outputs().len());
+    }
+
+    #[test]
+    fn a_step_of_a_sweep_leaves_out_what_lies_at_its_end_and_behind() {
+        let mut job = job(puts(10), Cuts::none()).up_to(Some(b"k004".to_vec()));
+        Tables::new().run(&mut job, 1 << 20).unwrap();
+        assert_eq!(ranges(&job), ["[k000-k003]"]);
+        assert_eq!(job.counts().entries_in, 4);
     }
 
     #[test]

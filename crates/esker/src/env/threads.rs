@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Env, Job, JobSource, Lane, Step, Workers};
 
@@ -51,6 +51,15 @@ impl Env for ThreadEnv {
 
     fn wait_until(&self, ready: &mut dyn FnMut() -> bool) {
         self.bell.wait_until(ready);
+    }
+
+    fn pause(&self, nanos: u64) {
+        // A condition variable of its own, which nobody rings.
+        let (quiet, never) = (Mutex::new(()), Condvar::new());
+        let (start, time) = (Instant::now(), Duration::from_nanos(nanos));
+        while let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+            let _ = never.wait_timeout(lock(&quiet), left);
+        }
     }
 
     fn notify(&self) {
@@ -186,6 +195,9 @@ impl Worker {
     /// Runs jobs until the store is stopped or gone, or until a job panics: after that the store
     /// gives out no more.
     fn run(&self) {
+        if self.lane == Lane::Compaction {
+            yield_to_others();
+        }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| while self.run_one_job() {})) {
             if let Some(source) = self.source.upgrade() {
                 source.job_panicked(self.lane, &message_of(&*panic));
@@ -216,6 +228,19 @@ impl Worker {
     fn must_end(&self) -> bool {
         self.stopping.load(Ordering::SeqCst) || self.source.strong_count() == 0
     }
+}
+
+/// How much less of a busy processor a thread of compactions gets: about a third of what readers
+/// and writers do.
+#[cfg(target_os = "linux")]
+const COMPACTION_NICENESS: i32 = 5;
+
+/// Makes this thread give way to readers, writers and flushes. A system that refuses is no
+/// trouble.
+fn yield_to_others() {
+    // Linux takes no process at all for the calling thread alone.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, COMPACTION_NICENESS);
 }
 
 /// What a panic said.

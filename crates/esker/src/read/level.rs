@@ -18,12 +18,18 @@ pub struct LevelCursor {
     at: usize,
     inside: Option<TableCursor>,
     failed: Option<Error>,
+    open: fn(&Arc<Table>) -> TableCursor,
 }
 
 impl LevelCursor {
     /// A cursor over `tables`, which are disjoint and in order.
     pub fn new(tables: Arc<[Arc<Table>]>) -> Self {
-        Self { tables, at: 0, inside: None, failed: None }
+        Self { tables, at: 0, inside: None, failed: None, open: Table::cursor }
+    }
+
+    /// The same for a walk over everything, whose blocks nobody will ask for again.
+    pub fn once(tables: Arc<[Arc<Table>]>) -> Self {
+        Self { open: Table::cursor_once, ..Self::new(tables) }
     }
 
     fn guard(&self) -> Result<()> {
@@ -46,7 +52,7 @@ impl LevelCursor {
     ) -> Result<()> {
         self.inside = None;
         let Some(at) = at.filter(|at| *at < self.tables.len()) else { return Ok(()) };
-        let mut cursor = self.tables[at].cursor();
+        let mut cursor = (self.open)(&self.tables[at]);
         seek(&mut cursor)?;
         self.at = at;
         self.inside = Some(cursor);
