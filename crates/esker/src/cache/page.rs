@@ -111,6 +111,8 @@ impl FrameMap {
             return Page::read_alone(bytes, read);
         };
         let page = Page::new_in(&self.pool, frame, bytes, read)?;
+        let slot = self.slots[n].load(Relaxed);
+        invariant!(B3, slot == LOADING, "page {n} came in twice: {slot}");
         loading.outcome = frame + 1;
         Ok(page)
     }
@@ -175,6 +177,7 @@ impl Page {
     }
 
     /// Whether it keeps a frame of the pool from being used for something else.
+    #[cfg(test)]
     pub fn holds_a_frame(&self) -> bool {
         matches!(self.hold, Hold::Frame { .. })
     }

@@ -10,7 +10,7 @@
 //! - [`compact`]: merges, due or asked for
 //! - [`background`]: which job runs next; [`pace`]: how fast writes may come
 //! - [`keyspace`], [`snapshot`]: the handles
-//! - [`health`]: what still works after trouble
+//! - [`health`]: what still works after trouble; [`memory`]: what is held of the budget
 //! - [`stats`], [`check`], [`dump`]: the store's pictures of itself
 //!
 //! Invariants:
@@ -62,6 +62,7 @@ pub(crate) mod freeze;
 pub(crate) mod health;
 pub(crate) mod install;
 pub(crate) mod keyspace;
+pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod pace;

@@ -7,6 +7,7 @@ use crate::base::limits::LEVELS;
 use crate::compaction::shape;
 use crate::db::health::HealthState;
 use crate::db::keyspace::Keyspace;
+use crate::db::memory::MemoryUse;
 use crate::version::KeyspaceCounters;
 
 /// One level of a keyspace.
@@ -72,6 +73,8 @@ pub struct Stats {
     pub writes_stalled_nanos: u64,
     /// The whole store: bytes of cached blocks.
     pub cache_bytes: u64,
+    /// The whole store: memory held, of the budget.
+    pub memory: MemoryUse,
     /// The whole store: live snapshots.
     pub snapshots: u64,
     /// The whole store: what works.
@@ -99,7 +102,7 @@ impl Keyspace {
     /// Its figures.
     pub fn stats(&self) -> Stats {
         let store = self.store();
-        let (counters, view, compactions_pending) = {
+        let (counters, view, compactions_pending, memory) = {
             let structure = store.structure();
             let counters = structure
                 .state
@@ -107,7 +110,7 @@ impl Keyspace {
                 .get(&self.core().id)
                 .map_or_else(KeyspaceCounters::default, |keyspace| keyspace.counters);
             let pending = store.compactions_pending(&structure, self.core());
-            (counters, self.core().view(), pending)
+            (counters, self.core().view(), pending, store.memory_use(&structure))
         };
         let level_bytes: Vec<u64> = view
             .levels
@@ -138,6 +141,7 @@ impl Keyspace {
             writes_paused_nanos: store.pace.paused_nanos(),
             writes_stalled_nanos: store.pace.stalled_nanos(),
             cache_bytes: store.pool.bytes() as u64,
+            memory,
             snapshots: store.snapshots.count() as u64,
             health: store.health.state(),
             foreign_files: store.foreign_files.clone(),

@@ -240,7 +240,7 @@ impl Structure {
     }
 
     /// All memtables of all keyspaces.
-    fn memtables(&self) -> Vec<Arc<Memtable>> {
+    pub fn memtables(&self) -> Vec<Arc<Memtable>> {
         let views: Vec<_> = self.keyspaces.values().map(|core| core.view()).collect();
         views.iter().flat_map(|view| view.memtables()).cloned().collect()
     }

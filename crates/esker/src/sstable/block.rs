@@ -20,7 +20,7 @@ use super::search::first_where;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{Kind, SeqNo, Tag, head};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::base::simd::kernels;
+use crate::base::simd::{self, kernels};
 
 /// The one-byte fingerprint of a key: the top of its hash.
 pub(super) fn fingerprint(hash: u64) -> u8 {
@@ -123,6 +123,10 @@ impl<B: Deref<Target = [u8]>> Block<B> {
             return Found::Nothing;
         };
         for n in kernels().positions(self.fingerprints(), fingerprint) {
+            // It is nearly always the one: its value comes while its key is compared.
+            if let Some(value) = self.image.get(self.value_range(n).start) {
+                simd::prefetch(value);
+            }
             if self.suffix(n) == suffix && self.tag_word(n) >> 8 <= seq.get() {
                 return Found::Entry(n);
             }

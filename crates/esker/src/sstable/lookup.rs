@@ -232,6 +232,7 @@ impl<'t: 'g, 'g> Located<'t, 'g> {
         reach: Reach<'g>,
         how: &mut Lookup,
     ) -> Peek<Option<Found<'g>>, Missed<'t>> {
+        self.prefetch();
         loop {
             let block: BlockRef<'g> = Block::trusted(self.block);
             how.blocks_read += 1;
