@@ -10,8 +10,10 @@
 //! the flush has 48 MiB to go, two wait, 24 MiB are free: room is half of it: writes go at 400 MB/s
 //! ```
 //!
-//! The allowed rate is never below that of the flushes, as measured: what they can take is what a
-//! store can take. L0 counts too: with many tables that wait for a merge, writes go at that rate.
+//! The gear alone never asks for less than the rate of flushes, as measured: what they can take is
+//! what memory can take. L0 counts too, for merges share the machine with others and may fall
+//! behind: from 12 tables on writes go slower, with 24 as fast as flushes, with twice as many at a
+//! quarter of that. So reads never have to look into ever more tables.
 //! A writer owes the time that its bytes should have taken, and pays in pauses of at most
 //! [`PAUSE_NANOS_MAX`], so the delay is spread over writes and none waits long. What is left are
 //! waits for the flush itself, when the disk is slower than it was: they count as the disk's and are
@@ -33,8 +35,7 @@ const PAUSE_NANOS_MAX: u64 = 5_000_000;
 /// Writes are free while there is so many times more room than the flush has to go.
 const FREE_RATIO: f64 = 2.0;
 
-/// Tables of L0 from which on writes are slowed down, and from which on they go no faster than
-/// flushes.
+/// Tables of L0 from which on writes are slowed down, and from which on they go slower than flushes.
 const L0_TABLES: std::ops::Range<u64> = 12..24;
 
 /// A paused flush or merge is tried again after this long, and then after twice as long, and so on.
@@ -123,10 +124,14 @@ impl Pace {
         let room = slots * memtable_bytes + memtable_bytes.saturating_sub(active_bytes);
         let left = self.flush_bytes_left.load(Ordering::Relaxed);
         let of_memory = if left == 0 { FREE_RATIO } else { room as f64 / left as f64 };
-        let tables = self.l0_tables.load(Ordering::Relaxed).clamp(L0_TABLES.start, L0_TABLES.end);
-        let crowded = (tables - L0_TABLES.start) as f64 / (L0_TABLES.end - L0_TABLES.start) as f64;
-        let of_l0 = FREE_RATIO - crowded * (FREE_RATIO - 1.0);
-        let ratio = of_memory.min(of_l0).max(1.0);
+        let tables = self.l0_tables.load(Ordering::Relaxed).max(L0_TABLES.start) as f64;
+        let (some, many) = (L0_TABLES.start as f64, L0_TABLES.end as f64);
+        let of_l0 = if tables <= many {
+            FREE_RATIO - (tables - some) / (many - some) * (FREE_RATIO - 1.0)
+        } else {
+            (many / tables).powi(2)
+        };
+        let ratio = of_memory.max(1.0).min(of_l0);
         if ratio >= FREE_RATIO { 0 } else { (flush as f64 / ratio) as u64 }
     }
 
@@ -210,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_l0_slows_writes_down_to_the_rate_of_flushes() {
+    fn a_deep_l0_slows_writes_down_to_the_rate_of_flushes_and_further() {
         let pace = pace();
         let nanos = |tables| {
             pace.set_l0_tables(tables);
             pace.nanos_per_kib(0, 64 * MIB)
         };
-        assert_eq!([nanos(12), nanos(18), nanos(24), nanos(99)], [0, 635, 953, 953]);
+        assert_eq!([nanos(12), nanos(18), nanos(24), nanos(48)], [0, 635, 953, 3812]);
     }
 
     #[test]

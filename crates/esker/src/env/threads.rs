@@ -195,9 +195,6 @@ impl Worker {
     /// Runs jobs until the store is stopped or gone, or until a job panics: after that the store
     /// gives out no more.
     fn run(&self) {
-        if self.lane == Lane::Compaction {
-            yield_to_others();
-        }
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| while self.run_one_job() {})) {
             if let Some(source) = self.source.upgrade() {
                 source.job_panicked(self.lane, &message_of(&*panic));
@@ -228,19 +225,6 @@ impl Worker {
     fn must_end(&self) -> bool {
         self.stopping.load(Ordering::SeqCst) || self.source.strong_count() == 0
     }
-}
-
-/// How much less of a busy processor a thread of compactions gets: about a third of what readers
-/// and writers do.
-#[cfg(target_os = "linux")]
-const COMPACTION_NICENESS: i32 = 5;
-
-/// Makes this thread give way to readers, writers and flushes. A system that refuses is no
-/// trouble.
-fn yield_to_others() {
-    // Linux takes no process at all for the calling thread alone.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, COMPACTION_NICENESS);
 }
 
 /// What a panic said.
