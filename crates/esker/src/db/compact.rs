@@ -22,6 +22,7 @@ use crate::db::store::{KeyspaceCore, Store, Structure};
 use crate::env::{Job, Step};
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
+use crate::read::run::RunCursor;
 use crate::read::view::View;
 use crate::sstable::{Table, TableSummary, TableWriter};
 use crate::version::{Edit, KeyspaceEdit, TableMeta};
@@ -276,17 +277,17 @@ fn input_tables(view: &View, plan: &CompactionPlan) -> Vec<(usize, Arc<Table>)> 
 
 /// One source per L0 table, one per deeper level.
 fn merge_source(inputs: &[(usize, Arc<Table>)]) -> Box<dyn Cursor> {
-    let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
+    let mut sources = Vec::new();
     let mut sorted: std::collections::BTreeMap<usize, Vec<Arc<Table>>> = Default::default();
     for (level, table) in inputs {
         if *level == 0 {
-            sources.push(Box::new(table.cursor()));
+            sources.push(RunCursor::Table(table.cursor_once()));
         } else {
             sorted.entry(*level).or_default().push(Arc::clone(table));
         }
     }
     for tables in sorted.into_values() {
-        sources.push(Box::new(LevelCursor::new(tables.into())));
+        sources.push(RunCursor::Level(LevelCursor::once(tables.into())));
     }
     Box::new(MergeCursor::new(sources))
 }

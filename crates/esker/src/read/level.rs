@@ -9,11 +9,13 @@ use std::sync::Arc;
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, Tag};
-use crate::sstable::{Table, TableCursor};
+use crate::cache::Keep;
+use crate::sstable::{Stretch, Table, TableCursor, Terms};
 
 /// Walks the entries of disjoint tables in order.
 pub struct LevelCursor {
     tables: Arc<[Arc<Table>]>,
+    keep: Keep,
     /// Which table `inside` walks; meaningless while it is `None`.
     at: usize,
     inside: Option<TableCursor>,
@@ -21,16 +23,39 @@ pub struct LevelCursor {
 }
 
 impl LevelCursor {
-    /// A cursor over `tables`, which are disjoint and in order.
+    /// A cursor over `tables`, which are disjoint and in order, for somebody who may come back.
     pub fn new(tables: Arc<[Arc<Table>]>) -> Self {
-        Self { tables, at: 0, inside: None, failed: None }
+        Self { tables, keep: Keep::Yes, at: 0, inside: None, failed: None }
+    }
+
+    /// A cursor for a walk over everything, whose blocks nobody will ask for again.
+    pub fn once(tables: Arc<[Arc<Table>]>) -> Self {
+        Self { keep: Keep::No, ..Self::new(tables) }
+    }
+
+    /// The smallest and the largest key; `None` if there are no tables.
+    pub fn ends(&self) -> Option<(&[u8], &[u8])> {
+        let (first, last) = (self.tables.first()?, self.tables.last()?);
+        Some((first.summary().range.lo(), last.summary().range.hi()))
+    }
+
+    /// See [`TableCursor::lend`]: tables of a level share no keys.
+    pub fn lend(&self, terms: Terms<'_>, buffer: &mut Vec<u8>) -> Option<Stretch> {
+        self.inside.as_ref()?.lend(terms, buffer)
+    }
+
+    /// See [`TableCursor::take_back`].
+    pub fn take_back(&mut self, stretch: &Stretch) {
+        if let Some(inside) = &mut self.inside {
+            inside.take_back(stretch);
+        }
     }
 
     fn guard(&self) -> Result<()> {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    fn keep<T>(&mut self, result: Result<T>) -> Result<T> {
+    fn keep_error<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.failed = Some(error.clone());
             self.inside = None;
@@ -46,7 +71,11 @@ impl LevelCursor {
     ) -> Result<()> {
         self.inside = None;
         let Some(at) = at.filter(|at| *at < self.tables.len()) else { return Ok(()) };
-        let mut cursor = self.tables[at].cursor();
+        let table = &self.tables[at];
+        let mut cursor = match self.keep {
+            Keep::Yes => table.cursor(),
+            Keep::No => table.cursor_once(),
+        };
         seek(&mut cursor)?;
         self.at = at;
         self.inside = Some(cursor);
@@ -82,14 +111,14 @@ impl Cursor for LevelCursor {
     fn seek_first(&mut self) -> Result<()> {
         self.guard()?;
         let moved = self.enter(Some(0), TableCursor::seek_first).and_then(|()| self.skip_forward());
-        self.keep(moved)
+        self.keep_error(moved)
     }
 
     fn seek_last(&mut self) -> Result<()> {
         self.guard()?;
         let last = self.tables.len().checked_sub(1);
         let moved = self.enter(last, TableCursor::seek_last).and_then(|()| self.skip_back());
-        self.keep(moved)
+        self.keep_error(moved)
     }
 
     fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
@@ -97,7 +126,7 @@ impl Cursor for LevelCursor {
         let at = self.tables.partition_point(|table| table.summary().range.hi() < key);
         let moved =
             self.enter(Some(at), |cursor| cursor.seek(key, seq)).and_then(|()| self.skip_forward());
-        self.keep(moved)
+        self.keep_error(moved)
     }
 
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
@@ -106,21 +135,35 @@ impl Cursor for LevelCursor {
         let moved = self
             .enter(after.checked_sub(1), |cursor| cursor.seek_before(key))
             .and_then(|()| self.skip_back());
-        self.keep(moved)
+        self.keep_error(moved)
     }
 
+    #[inline]
     fn next(&mut self) -> Result<()> {
+        if let Some(inside) = &mut self.inside
+            && inside.next().is_ok()
+            && inside.valid()
+        {
+            return Ok(());
+        }
         self.guard()?;
-        let Some(inside) = &mut self.inside else { return Ok(()) };
-        let moved = inside.next().and_then(|()| self.skip_forward());
-        self.keep(moved)
+        let Some(inside) = &self.inside else { return Ok(()) };
+        let moved = inside.check().and_then(|()| self.skip_forward());
+        self.keep_error(moved)
     }
 
+    #[inline]
     fn prev(&mut self) -> Result<()> {
+        if let Some(inside) = &mut self.inside
+            && inside.prev().is_ok()
+            && inside.valid()
+        {
+            return Ok(());
+        }
         self.guard()?;
-        let Some(inside) = &mut self.inside else { return Ok(()) };
-        let moved = inside.prev().and_then(|()| self.skip_back());
-        self.keep(moved)
+        let Some(inside) = &self.inside else { return Ok(()) };
+        let moved = inside.check().and_then(|()| self.skip_back());
+        self.keep_error(moved)
     }
 
     fn key(&self) -> &[u8] {

@@ -18,10 +18,15 @@
 
 use std::cmp::Ordering;
 
-use crate::base::cursor::Cursor;
+use crate::base::cursor::{Cursor, Direction};
 use crate::base::error::{Error, Result};
 use crate::base::invariant;
-use crate::base::key::{SeqNo, Tag, compare, head};
+use crate::base::key::{SeqNo, Tag, compare, head, shared_prefix_bytes};
+use crate::read::run::{Lender, RunCursor};
+use crate::sstable::{Stretch, Terms};
+
+/// A source that has won so often in a row may have many entries before any other's.
+const WINS_BEFORE_LENDING: u32 = 3;
 
 /// All entries of its sources in THE order. A merge of nothing has no entries.
 ///
@@ -32,29 +37,40 @@ pub struct MergeCursor {
     /// `2n` and `2n + 1`, where `k + i` is the leaf of source `i`.
     tree: Vec<usize>,
     direction: Direction,
+    /// What all keys of the tables among the sources begin with: ranks are made of what follows.
+    prefix: Vec<u8>,
+    /// The winner wins without a match while its rank is below this: the lowest of the others'
+    /// ranks, or 0 if it is not known.
+    rival_rank: u64,
+    /// How many matches the winner has won in a row.
+    wins: u32,
     /// Whether the winner stands on an entry.
     valid: bool,
     failed: Option<Error>,
 }
 
 struct Source {
-    cursor: Box<dyn Cursor>,
+    cursor: RunCursor,
     /// Lower wins; `u64::MAX` also stands for a source that has no entry left.
     rank: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Back,
-}
-
 impl MergeCursor {
     /// A merge of `sources`, not positioned, whatever they stand on.
-    pub fn new(sources: Vec<Box<dyn Cursor>>) -> Self {
+    pub fn new(sources: Vec<impl Into<RunCursor>>) -> Self {
         let tree = vec![0; sources.len()];
-        let sources = sources.into_iter().map(|cursor| Source { cursor, rank: u64::MAX }).collect();
-        Self { sources, tree, direction: Direction::Forward, valid: false, failed: None }
+        let start = |cursor: RunCursor| Source { cursor, rank: u64::MAX };
+        let sources: Vec<_> = sources.into_iter().map(|cursor| start(cursor.into())).collect();
+        Self {
+            prefix: common_prefix(&sources),
+            sources,
+            tree,
+            direction: Direction::Forward,
+            rival_rank: 0,
+            wins: 0,
+            valid: false,
+            failed: None,
+        }
     }
 
     /// Runs a motion; its error, if it has one, is every later motion's answer.
@@ -74,13 +90,13 @@ impl MergeCursor {
     fn position(
         &mut self,
         direction: Direction,
-        mut seek: impl FnMut(&mut dyn Cursor) -> Result<()>,
+        mut seek: impl FnMut(&mut RunCursor) -> Result<()>,
     ) -> Result<()> {
         self.guard(|merge| {
             merge.direction = direction;
             for source in &mut merge.sources {
-                seek(&mut *source.cursor)?;
-                source.rank(direction);
+                seek(&mut source.cursor)?;
+                source.rank(direction, &merge.prefix);
             }
             merge.play_all();
             Ok(())
@@ -103,9 +119,11 @@ impl MergeCursor {
                 Direction::Forward => source.cursor.next()?,
                 Direction::Back => source.cursor.prev()?,
             }
-            source.rank(direction);
+            source.rank(direction, &merge.prefix);
             if turned {
                 merge.play_all();
+            } else if source.rank < merge.rival_rank {
+                merge.wins += 1;
             } else {
                 merge.play_from(winner);
             }
@@ -138,7 +156,7 @@ impl MergeCursor {
                     _ => break,
                 }
             }
-            source.rank(direction);
+            source.rank(direction, &self.prefix);
         }
         Ok(())
     }
@@ -147,6 +165,7 @@ impl MergeCursor {
     fn play_all(&mut self) {
         if !self.sources.is_empty() {
             self.tree[0] = self.play(1);
+            (self.rival_rank, self.wins) = (0, WINS_BEFORE_LENDING);
             self.valid = self.sources[self.tree[0]].cursor.valid();
         }
     }
@@ -167,16 +186,33 @@ impl MergeCursor {
     fn play_from(&mut self, source: usize) {
         let mut winner = source;
         let mut node = (self.sources.len() + source) / 2;
+        let mut rival_rank = u64::MAX;
         while node > 0 {
             let loser = self.tree[node];
             if self.beats(loser, winner) {
                 self.tree[node] = winner;
                 winner = loser;
             }
+            rival_rank = rival_rank.min(self.sources[loser].rank);
             node /= 2;
         }
+        // Only on its own way has the winner met all others, or who beat them.
+        (self.rival_rank, self.wins) =
+            if winner == source { (rival_rank, self.wins + 1) } else { (0, 0) };
         self.tree[0] = winner;
         self.valid = self.sources[winner].cursor.valid();
+    }
+
+    /// The source that stands on the next entry behind the winner's.
+    fn rival(&self) -> Option<&RunCursor> {
+        let mut node = (self.sources.len() + self.tree[0]) / 2;
+        let mut rival = None;
+        while node > 0 {
+            let loser = self.tree[node];
+            rival = Some(rival.filter(|rival| self.beats(*rival, loser)).unwrap_or(loser));
+            node /= 2;
+        }
+        rival.map(|rival| &self.sources[rival].cursor).filter(|cursor| cursor.valid())
     }
 
     /// Whether source `a` comes before source `b` in the present direction.
@@ -197,24 +233,68 @@ impl MergeCursor {
         }
     }
 
-    fn winner(&self) -> &dyn Cursor {
+    #[inline]
+    fn winner(&self) -> &RunCursor {
         assert!(self.valid, "the cursor stands on no entry");
-        &*self.sources[self.tree[0]].cursor
+        &self.sources[self.tree[0]].cursor
     }
 }
 
 impl Source {
     /// Looks at the entry that the cursor has moved to.
-    fn rank(&mut self, direction: Direction) {
+    #[inline]
+    fn rank(&mut self, direction: Direction, prefix: &[u8]) {
         self.rank = match direction {
             _ if !self.cursor.valid() => u64::MAX,
-            Direction::Forward => head(self.cursor.key()),
-            Direction::Back => !head(self.cursor.key()),
+            Direction::Forward => head_behind(prefix, self.cursor.key()),
+            Direction::Back => !head_behind(prefix, self.cursor.key()),
         };
     }
 }
 
+/// The first 8 bytes behind the prefix. Keys without it come before all that have it, or behind.
+#[inline]
+fn head_behind(prefix: &[u8], key: &[u8]) -> u64 {
+    match key.strip_prefix(prefix) {
+        Some(suffix) => head(suffix),
+        None if key < prefix => 0,
+        None => u64::MAX,
+    }
+}
+
+/// What all keys between the ends of the sources begin with. Of a single source nobody asks.
+fn common_prefix(sources: &[Source]) -> Vec<u8> {
+    if sources.len() < 2 {
+        return Vec::new();
+    }
+    let mut ends = sources.iter().filter_map(|source| source.cursor.ends());
+    let Some((first, last)) = ends.next() else { return Vec::new() };
+    let shared = shared_prefix_bytes(first, last);
+    let prefix_bytes = ends.fold(shared, |shared, (lo, hi)| {
+        shared.min(shared_prefix_bytes(first, lo)).min(shared_prefix_bytes(first, hi))
+    });
+    first[..prefix_bytes].to_vec()
+}
+
+impl Lender for MergeCursor {
+    fn lend(&self, terms: Terms<'_>, buffer: &mut Vec<u8>) -> Option<Stretch> {
+        if !self.valid || self.direction != terms.direction || self.wins < WINS_BEFORE_LENDING {
+            return None;
+        }
+        let rival = self.rival().map(Cursor::key);
+        self.winner().lend(Terms { rival, ..terms }, buffer)
+    }
+
+    fn take_back(&mut self, stretch: &Stretch) {
+        // The winner has passed nothing that anybody else has, so it is still the winner.
+        let winner = &mut self.sources[self.tree[0]];
+        winner.cursor.take_back(stretch);
+        winner.rank(self.direction, &self.prefix);
+    }
+}
+
 impl Cursor for MergeCursor {
+    #[inline]
     fn valid(&self) -> bool {
         self.valid
     }
@@ -236,12 +316,15 @@ impl Cursor for MergeCursor {
     fn prev(&mut self) -> Result<()> {
         self.step(Direction::Back)
     }
+    #[inline]
     fn key(&self) -> &[u8] {
         self.winner().key()
     }
+    #[inline]
     fn tag(&self) -> Tag {
         self.winner().tag()
     }
+    #[inline]
     fn value(&self) -> &[u8] {
         self.winner().value()
     }
@@ -261,8 +344,11 @@ mod tests {
     };
 
     fn merge_of(sources: Vec<Vec<Entry>>) -> MergeCursor {
-        let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
-        MergeCursor::new(sources.into_iter().map(boxed).collect())
+        MergeCursor::new(sources.into_iter().map(|s| boxed(VecCursor::new(s))).collect())
+    }
+
+    fn boxed(cursor: impl Cursor + 'static) -> Box<dyn Cursor> {
+        Box::new(cursor)
     }
 
     fn show(cursor: &dyn Cursor) -> Option<String> {
@@ -382,7 +468,7 @@ mod tests {
     fn a_new_merge_is_not_positioned() {
         let mut positioned = VecCursor::new(parse_entries("a#1,put=1"));
         positioned.seek_first().unwrap();
-        let mut merge = MergeCursor::new(vec![Box::new(positioned)]);
+        let mut merge = MergeCursor::new(vec![boxed(positioned)]);
         assert!(!merge.valid());
         merge.next().unwrap();
         merge.prev().unwrap();
@@ -395,7 +481,7 @@ mod tests {
             let failing = VecCursor::new(parse_entries("a#1,put=1 c#3,put=3 e#5,put=5"));
             let sound = VecCursor::new(parse_entries("b#2,put=2 d#4,put=4"));
             let failing = FailingCursor::new(failing, good_moves);
-            let mut merge = MergeCursor::new(vec![Box::new(sound), Box::new(failing)]);
+            let mut merge = MergeCursor::new(vec![boxed(sound), boxed(failing)]);
             let motions = [
                 Motion::First,
                 Motion::Next,

@@ -32,6 +32,9 @@ pub mod get;
 pub mod level;
 pub mod merge;
 pub mod multi_get;
+pub mod run;
 pub mod scan;
 pub mod view;
 pub mod visible;
+#[cfg(test)]
+mod walk_tests;

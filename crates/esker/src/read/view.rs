@@ -11,12 +11,12 @@
 
 use std::sync::Arc;
 
-use crate::base::cursor::Cursor;
 use crate::base::limits::LEVELS;
 use crate::base::range::Bounds;
 use crate::memtable::Memtable;
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
+use crate::read::run::RunCursor;
 use crate::sstable::Table;
 
 /// One immutable picture of a keyspace: everything that a read may have to look at.
@@ -65,17 +65,19 @@ impl View {
 
     /// All entries that may lie within `bounds`, of all versions, in order.
     pub fn cursor(&self, bounds: &Bounds, sources: Sources) -> MergeCursor {
-        let mut cursors: Vec<Box<dyn Cursor>> = Vec::new();
+        let mut cursors = Vec::new();
         for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
-            cursors.push(Box::new(memtable.cursor()));
+            cursors.push(RunCursor::Memtable(Box::new(memtable.cursor())));
         }
         if sources == Sources::All {
             for table in self.levels[0].iter().filter(|t| bounds.overlaps(&t.summary().range)) {
-                cursors.push(Box::new(table.cursor()));
+                cursors.push(RunCursor::Table(table.cursor()));
             }
             for tables in &self.levels[1..] {
-                if tables.iter().any(|table| bounds.overlaps(&table.summary().range)) {
-                    cursors.push(Box::new(LevelCursor::new(Arc::clone(tables))));
+                match overlapping(tables, bounds) {
+                    [] => {}
+                    [table] => cursors.push(RunCursor::Table(table.cursor())),
+                    _ => cursors.push(RunCursor::Level(LevelCursor::new(Arc::clone(tables)))),
                 }
             }
         }
@@ -88,6 +90,17 @@ impl View {
         let at = tables.partition_point(|table| table.summary().range.hi() < key);
         tables.get(at).filter(|table| table.summary().range.contains(key))
     }
+}
+
+/// Those of a sorted level's tables that have something within `bounds`.
+fn overlapping<'t>(tables: &'t [Arc<Table>], bounds: &Bounds) -> &'t [Arc<Table>] {
+    let start = tables.partition_point(|table| table.summary().range.hi() < &*bounds.start);
+    let inside = &tables[start..];
+    let count = match &bounds.end {
+        Some(end) => inside.partition_point(|table| table.summary().range.lo() < &**end),
+        None => inside.len(),
+    };
+    &inside[..count]
 }
 
 /// Where an entry lies.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::block::Block;
 use super::place::BlockPlace;
 use super::reader::Table;
+use super::stretch::{Stretch, Terms};
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, Tag};
@@ -48,6 +49,39 @@ enum Target<'k> {
 impl TableCursor {
     pub(super) fn new(table: Arc<Table>, keep: Keep) -> Self {
         Self { table, keep, at: None, key: Vec::new(), failed: None }
+    }
+
+    /// The error that it failed with, if it has.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn check(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// The smallest and the largest key of the table.
+    pub fn ends(&self) -> (&[u8], &[u8]) {
+        let range = &self.table.summary().range;
+        (range.lo(), range.hi())
+    }
+
+    /// A stretch of the block it stands in, from the entry it stands on, which the caller has found
+    /// to be the first of its key on its way; `None` if the caller must look at each entry itself.
+    /// It takes the memory of `buffer`.
+    pub fn lend(&self, terms: Terms<'_>, buffer: &mut Vec<u8>) -> Option<Stretch> {
+        if self.table.summary().seq_max > terms.seq {
+            return None;
+        }
+        let at = self.at.as_ref()?;
+        Stretch::lend(&at.block, at.entry, terms, buffer)
+    }
+
+    /// To where a stretch that it lent stands, without a move since.
+    pub fn take_back(&mut self, stretch: &Stretch) {
+        if let Some(at) = &mut self.at {
+            at.entry = stretch.entry();
+            self.change_suffix();
+        }
     }
 
     fn go_to(&mut self, target: Target<'_>) -> Result<()> {
@@ -157,6 +191,7 @@ impl Position {
 }
 
 impl Cursor for TableCursor {
+    #[inline]
     fn valid(&self) -> bool {
         self.at.is_some()
     }
@@ -177,6 +212,7 @@ impl Cursor for TableCursor {
         self.go_to(Target::Before(key))
     }
 
+    #[inline]
     fn next(&mut self) -> Result<()> {
         match &mut self.at {
             Some(at) if at.entry + 1 < at.block.entries() => {
@@ -188,6 +224,7 @@ impl Cursor for TableCursor {
         }
     }
 
+    #[inline]
     fn prev(&mut self) -> Result<()> {
         match &mut self.at {
             Some(at) if at.entry > 0 => {
@@ -199,16 +236,19 @@ impl Cursor for TableCursor {
         }
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         assert!(self.valid(), "the cursor stands on an entry");
         &self.key
     }
 
+    #[inline]
     fn tag(&self) -> Tag {
         let at = self.position();
         at.block.tag(at.entry)
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
         let at = self.position();
         at.block.value(at.entry)
