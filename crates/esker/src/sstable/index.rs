@@ -18,6 +18,7 @@ use super::search::first_where;
 use crate::base::error::Result;
 use crate::base::invariant;
 use crate::base::key::head;
+use crate::base::simd::kernels;
 
 /// Bytes before the first head.
 const HEADER_BYTES: usize = 16;
@@ -150,12 +151,16 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
     /// table's prefix) and which does not begin in the middle of its versions; the first child
     /// if all are after it.
     pub(super) fn find(&self, suffix: &[u8]) -> usize {
+        let wanted = head(suffix);
+        let column = &self.bytes[HEADER_BYTES..HEADER_BYTES + 8 * self.children];
+        let below = kernels().le_heads_below(column, wanted);
+        if below == self.children || self.head(below) != wanted {
+            return below.saturating_sub(1);
+        }
+        let rest = &column[8 * below..];
+        let same = wanted.checked_add(1).map_or(rest.len() / 8, |next| kernels().le_heads_below(rest, next));
         let key = Separator::new(suffix, false);
-        let key_head = head(suffix);
-        let after = first_where(0..self.children, |n| match self.head(n).cmp(&key_head) {
-            Ordering::Equal => self.separator(n).order(&key).is_gt(),
-            order => order.is_gt(),
-        });
+        let after = first_where(below..below + same, |n| self.separator(n).order(&key).is_gt());
         after.saturating_sub(1)
     }
 

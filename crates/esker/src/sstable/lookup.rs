@@ -234,7 +234,7 @@ impl Table {
 }
 
 /// A data block's place in the index, for a moment.
-struct BlockAt<'t, 'g> {
+pub(super) struct BlockAt<'t, 'g> {
     table: &'t Table,
     top: IndexPage<&'g [u8]>,
     leaf_number: usize,
@@ -244,7 +244,7 @@ struct BlockAt<'t, 'g> {
 
 impl<'t: 'g, 'g> BlockAt<'t, 'g> {
     /// The block in which the versions of the key behind the table's prefix begin.
-    fn of_suffix(
+    pub(super) fn of_suffix(
         table: &'t Table,
         suffix: &[u8],
         reach: Reach<'g>,
@@ -267,6 +267,11 @@ impl<'t: 'g, 'g> BlockAt<'t, 'g> {
         self.leaf = IndexPage::trusted(page);
         self.leaf_number = number;
         Ok(())
+    }
+
+    /// The number of the leaf, that of its child, and where the block lies.
+    pub(super) fn numbers(&self) -> (usize, usize, Span) {
+        (self.leaf_number, self.child, self.leaf.child(self.child))
     }
 
     fn page(&self) -> (PageNo, Span) {
