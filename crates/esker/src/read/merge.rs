@@ -5,13 +5,17 @@
 //! again: `log2 k` of them.
 //!
 //! ```text
-//! tree[0] = 2            the winner                 sources 0..4 stand on  c#7  e#1  a#9  b#2
-//! tree[1] = 0            lost the final             2 beat 3 (a < b), 0 beat 1 (c < e),
-//! tree[2] = 1, [3] = 3   lost in the first round    2 beat 0 (a < c)
+//! winner = 2                                         sources 0..4 stand on  c#7  e#1  a#9  b#2
+//! losers[1] = 0            lost the final            2 beat 3 (a < b), 0 beat 1 (c < e),
+//! losers[2] = 1, [3] = 3   lost in the first round   2 beat 0 (a < c)
 //! ```
 //!
-//! A match compares two integers, the *ranks*: a key's first 8 bytes, turned round when the merge
-//! goes back so that the lower one always wins. Only equal ranks look at keys and tags.
+//! A match compares two integers, the *ranks*: 8 bytes of a key, behind what all keys of the tables
+//! begin with, turned round when the merge goes back so that the lower one always wins. Only equal
+//! ranks look at keys and tags.
+//!
+//! A winner that wins again and again plays no matches while its rank is below the lowest of the
+//! others', and may lend a piece of its block, up to the next key that another source has.
 //!
 //! Going forward every source but the winner's stands on its first entry behind the current one;
 //! going back, on its last before it. A change of direction moves all of them across.
@@ -32,10 +36,14 @@ const WINS_BEFORE_LENDING: u32 = 3;
 ///
 /// See [`Cursor`] for the contract. Equal key and tag in two sources is a broken invariant (R1).
 pub struct MergeCursor {
-    sources: Vec<Source>,
-    /// The winner, then the loser of each match: `tree[n]` was played between the winners of
-    /// `2n` and `2n + 1`, where `k + i` is the leaf of source `i`.
-    tree: Vec<usize>,
+    sources: Vec<RunCursor>,
+    /// Of each source if there are several; lower wins. `u64::MAX` also stands for one that has no
+    /// entry left.
+    ranks: Vec<u64>,
+    winner: usize,
+    /// The loser of each match: `losers[n]` was played between the winners of `2n` and `2n + 1`,
+    /// where `k + i` is the leaf of source `i`. The first one is of no match.
+    losers: Vec<usize>,
     direction: Direction,
     /// What all keys of the tables among the sources begin with: ranks are made of what follows.
     prefix: Vec<u8>,
@@ -49,22 +57,17 @@ pub struct MergeCursor {
     failed: Option<Error>,
 }
 
-struct Source {
-    cursor: RunCursor,
-    /// Lower wins; `u64::MAX` also stands for a source that has no entry left.
-    rank: u64,
-}
-
 impl MergeCursor {
     /// A merge of `sources`, not positioned, whatever they stand on.
     pub fn new(sources: Vec<impl Into<RunCursor>>) -> Self {
-        let tree = vec![0; sources.len()];
-        let start = |cursor: RunCursor| Source { cursor, rank: u64::MAX };
-        let sources: Vec<_> = sources.into_iter().map(|cursor| start(cursor.into())).collect();
+        let sources: Vec<RunCursor> = sources.into_iter().map(Into::into).collect();
+        let matches = if sources.len() < 2 { 0 } else { sources.len() };
         Self {
             prefix: common_prefix(&sources),
+            ranks: vec![u64::MAX; matches],
+            winner: 0,
+            losers: vec![0; matches],
             sources,
-            tree,
             direction: Direction::Forward,
             rival_rank: 0,
             wins: 0,
@@ -94,9 +97,9 @@ impl MergeCursor {
     ) -> Result<()> {
         self.guard(|merge| {
             merge.direction = direction;
-            for source in &mut merge.sources {
-                seek(&mut source.cursor)?;
-                source.rank(direction, &merge.prefix);
+            for source in 0..merge.sources.len() {
+                seek(&mut merge.sources[source])?;
+                merge.look_at(source);
             }
             merge.play_all();
             Ok(())
@@ -113,19 +116,18 @@ impl MergeCursor {
             if turned {
                 merge.turn(direction)?;
             }
-            let winner = merge.tree[0];
-            let source = &mut merge.sources[winner];
+            let source = &mut merge.sources[merge.winner];
             match direction {
-                Direction::Forward => source.cursor.next()?,
-                Direction::Back => source.cursor.prev()?,
+                Direction::Forward => source.next()?,
+                Direction::Back => source.prev()?,
             }
-            source.rank(direction, &merge.prefix);
+            let rank = merge.look_at(merge.winner);
             if turned {
                 merge.play_all();
-            } else if source.rank < merge.rival_rank {
+            } else if rank < merge.rival_rank {
                 merge.wins += 1;
             } else {
-                merge.play_from(winner);
+                merge.play_from(merge.winner);
             }
             Ok(())
         })
@@ -137,11 +139,10 @@ impl MergeCursor {
     /// a memtable may have gained some since.
     fn turn(&mut self, direction: Direction) -> Result<()> {
         self.direction = direction;
-        let (before, rest) = self.sources.split_at_mut(self.tree[0]);
+        let (before, rest) = self.sources.split_at_mut(self.winner);
         let (current, behind) = rest.split_first_mut().expect("the winner is a source");
-        let here = (current.cursor.key(), current.cursor.tag());
-        for source in before.iter_mut().chain(behind) {
-            let cursor = &mut source.cursor;
+        let here = (current.key(), current.tag());
+        for cursor in before.iter_mut().chain(behind) {
             match (direction, cursor.valid()) {
                 (Direction::Forward, false) => cursor.seek_first()?,
                 (Direction::Back, false) => cursor.seek_last()?,
@@ -156,17 +157,30 @@ impl MergeCursor {
                     _ => break,
                 }
             }
-            source.rank(direction, &self.prefix);
         }
+        (0..self.sources.len()).for_each(|source| _ = self.look_at(source));
         Ok(())
+    }
+
+    /// Ranks the entry that a source has moved to.
+    #[inline]
+    fn look_at(&mut self, source: usize) -> u64 {
+        let Some(rank) = self.ranks.get_mut(source) else { return u64::MAX };
+        let cursor = &self.sources[source];
+        *rank = match self.direction {
+            _ if !cursor.valid() => u64::MAX,
+            Direction::Forward => head_behind(&self.prefix, cursor.key()),
+            Direction::Back => !head_behind(&self.prefix, cursor.key()),
+        };
+        *rank
     }
 
     /// Plays all matches.
     fn play_all(&mut self) {
         if !self.sources.is_empty() {
-            self.tree[0] = self.play(1);
+            self.winner = self.play(1);
             (self.rival_rank, self.wins) = (0, WINS_BEFORE_LENDING);
-            self.valid = self.sources[self.tree[0]].cursor.valid();
+            self.valid = self.sources[self.winner].valid();
         }
     }
 
@@ -178,7 +192,7 @@ impl MergeCursor {
         }
         let (a, b) = (self.play(2 * node), self.play(2 * node + 1));
         let (winner, loser) = if self.beats(a, b) { (a, b) } else { (b, a) };
-        self.tree[node] = loser;
+        self.losers[node] = loser;
         winner
     }
 
@@ -188,40 +202,39 @@ impl MergeCursor {
         let mut node = (self.sources.len() + source) / 2;
         let mut rival_rank = u64::MAX;
         while node > 0 {
-            let loser = self.tree[node];
+            let loser = self.losers[node];
             if self.beats(loser, winner) {
-                self.tree[node] = winner;
+                self.losers[node] = winner;
                 winner = loser;
             }
-            rival_rank = rival_rank.min(self.sources[loser].rank);
+            rival_rank = rival_rank.min(self.ranks[loser]);
             node /= 2;
         }
         // Only on its own way has the winner met all others, or who beat them.
         (self.rival_rank, self.wins) =
             if winner == source { (rival_rank, self.wins + 1) } else { (0, 0) };
-        self.tree[0] = winner;
-        self.valid = self.sources[winner].cursor.valid();
+        self.winner = winner;
+        self.valid = self.sources[winner].valid();
     }
 
     /// The source that stands on the next entry behind the winner's.
     fn rival(&self) -> Option<&RunCursor> {
-        let mut node = (self.sources.len() + self.tree[0]) / 2;
+        let mut node = (self.sources.len() + self.winner) / 2;
         let mut rival = None;
         while node > 0 {
-            let loser = self.tree[node];
+            let loser = self.losers[node];
             rival = Some(rival.filter(|rival| self.beats(*rival, loser)).unwrap_or(loser));
             node /= 2;
         }
-        rival.map(|rival| &self.sources[rival].cursor).filter(|cursor| cursor.valid())
+        rival.map(|rival| &self.sources[rival]).filter(|cursor| cursor.valid())
     }
 
     /// Whether source `a` comes before source `b` in the present direction.
     fn beats(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.sources[a], &self.sources[b]);
-        if a.rank != b.rank {
-            return a.rank < b.rank;
+        if self.ranks[a] != self.ranks[b] {
+            return self.ranks[a] < self.ranks[b];
         }
-        let (a, b) = (&a.cursor, &b.cursor);
+        let (a, b) = (&self.sources[a], &self.sources[b]);
         if !(a.valid() && b.valid()) {
             return a.valid();
         }
@@ -236,19 +249,7 @@ impl MergeCursor {
     #[inline]
     fn winner(&self) -> &RunCursor {
         assert!(self.valid, "the cursor stands on no entry");
-        &self.sources[self.tree[0]].cursor
-    }
-}
-
-impl Source {
-    /// Looks at the entry that the cursor has moved to.
-    #[inline]
-    fn rank(&mut self, direction: Direction, prefix: &[u8]) {
-        self.rank = match direction {
-            _ if !self.cursor.valid() => u64::MAX,
-            Direction::Forward => head_behind(prefix, self.cursor.key()),
-            Direction::Back => !head_behind(prefix, self.cursor.key()),
-        };
+        &self.sources[self.winner]
     }
 }
 
@@ -263,11 +264,11 @@ fn head_behind(prefix: &[u8], key: &[u8]) -> u64 {
 }
 
 /// What all keys between the ends of the sources begin with. Of a single source nobody asks.
-fn common_prefix(sources: &[Source]) -> Vec<u8> {
+fn common_prefix(sources: &[RunCursor]) -> Vec<u8> {
     if sources.len() < 2 {
         return Vec::new();
     }
-    let mut ends = sources.iter().filter_map(|source| source.cursor.ends());
+    let mut ends = sources.iter().filter_map(RunCursor::ends);
     let Some((first, last)) = ends.next() else { return Vec::new() };
     let shared = shared_prefix_bytes(first, last);
     let prefix_bytes = ends.fold(shared, |shared, (lo, hi)| {
@@ -287,9 +288,8 @@ impl Lender for MergeCursor {
 
     fn take_back(&mut self, stretch: &Stretch) {
         // The winner has passed nothing that anybody else has, so it is still the winner.
-        let winner = &mut self.sources[self.tree[0]];
-        winner.cursor.take_back(stretch);
-        winner.rank(self.direction, &self.prefix);
+        self.sources[self.winner].take_back(stretch);
+        self.look_at(self.winner);
     }
 }
 

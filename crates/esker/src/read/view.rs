@@ -65,7 +65,7 @@ impl View {
 
     /// All entries that may lie within `bounds`, of all versions, in order.
     pub fn cursor(&self, bounds: &Bounds, sources: Sources) -> MergeCursor {
-        let mut cursors = Vec::new();
+        let mut cursors = Vec::with_capacity(self.runs() as usize);
         for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
             cursors.push(RunCursor::Memtable(Box::new(memtable.cursor())));
         }

@@ -127,6 +127,7 @@ impl TableCursor {
 
     fn stand_at(&mut self, at: Position) {
         self.key.clear();
+        self.key.reserve(at.block.prefix_bytes() + at.block.suffix(at.entry).len());
         at.block.append_key(at.entry, &mut self.key);
         self.at = Some(at);
     }

@@ -69,6 +69,7 @@ impl Stretch {
         }
         let mut key = std::mem::take(buffer);
         key.clear();
+        key.reserve(block.prefix_bytes() + 2 * SUFFIX_COPIED_BYTES);
         key.extend_from_slice(block.prefix());
         key.resize(block.prefix().len() + SUFFIX_COPIED_BYTES, 0);
         let mut stretch = Self {
