@@ -19,13 +19,15 @@ pub struct LevelCursor {
     /// Which table `inside` walks; meaningless while it is `None`.
     at: usize,
     inside: Option<TableCursor>,
+    /// Whether `inside` was aimed for the seek that follows.
+    aimed: bool,
     failed: Option<Error>,
 }
 
 impl LevelCursor {
     /// A cursor over `tables`, which are disjoint and in order, for somebody who may come back.
     pub fn new(tables: Arc<[Arc<Table>]>) -> Self {
-        Self { tables, keep: Keep::Yes, at: 0, inside: None, failed: None }
+        Self { tables, keep: Keep::Yes, at: 0, inside: None, aimed: false, failed: None }
     }
 
     /// A cursor for a walk over everything, whose blocks nobody will ask for again.
@@ -69,17 +71,32 @@ impl LevelCursor {
         at: Option<usize>,
         seek: impl FnOnce(&mut TableCursor) -> Result<()>,
     ) -> Result<()> {
-        self.inside = None;
+        let inside = self.inside.take();
+        let aimed = std::mem::take(&mut self.aimed);
         let Some(at) = at.filter(|at| *at < self.tables.len()) else { return Ok(()) };
-        let table = &self.tables[at];
-        let mut cursor = match self.keep {
-            Keep::Yes => table.cursor(),
-            Keep::No => table.cursor_once(),
-        };
+        let inside = inside.filter(|_| aimed && self.at == at);
+        let mut cursor = inside.unwrap_or_else(|| self.cursor(at));
         seek(&mut cursor)?;
         self.at = at;
         self.inside = Some(cursor);
         Ok(())
+    }
+
+    fn cursor(&self, at: usize) -> TableCursor {
+        match self.keep {
+            Keep::Yes => self.tables[at].cursor(),
+            Keep::No => self.tables[at].cursor_once(),
+        }
+    }
+
+    /// See [`TableCursor::aim`]; for a seek, not for a `seek_before`.
+    pub fn aim(&mut self, key: &[u8]) {
+        let at = self.tables.partition_point(|table| table.summary().range.hi() < key);
+        if self.failed.is_none() && at < self.tables.len() {
+            let mut cursor = self.cursor(at);
+            cursor.aim(key);
+            (self.inside, self.at, self.aimed) = (Some(cursor), at, true);
+        }
     }
 
     /// Goes on to the next table while the present one is at its end.

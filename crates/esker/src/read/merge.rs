@@ -305,6 +305,9 @@ impl Cursor for MergeCursor {
         self.position(Direction::Back, |cursor| cursor.seek_last())
     }
     fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        if self.failed.is_none() && self.sources.len() > 1 {
+            self.sources.iter_mut().for_each(|cursor| cursor.aim(key));
+        }
         self.position(Direction::Forward, |cursor| cursor.seek(key, seq))
     }
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {

@@ -60,6 +60,15 @@ impl RunCursor {
             _ => None,
         }
     }
+
+    /// Gets ready for a seek with this key, which must be the next call.
+    pub fn aim(&mut self, key: &[u8]) {
+        match self {
+            Self::Table(cursor) => cursor.aim(key),
+            Self::Level(cursor) => cursor.aim(key),
+            _ => {}
+        }
+    }
 }
 
 impl Cursor for RunCursor {

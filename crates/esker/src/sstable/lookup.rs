@@ -172,8 +172,7 @@ impl Table {
             self.peek(number, span, reach)
         });
         if let Ok(block) = block {
-            let (lines, _) = block.as_chunks::<ALIGN>();
-            lines.iter().take(LINES_OF_FRONT).for_each(simd::prefetch);
+            prefetch_front(block);
         }
     }
 
@@ -231,6 +230,12 @@ impl Table {
             }
         }
     }
+}
+
+/// Asks memory for the front of a block, where a search in it begins.
+pub(super) fn prefetch_front(block: &[u8]) {
+    let (lines, _) = block.as_chunks::<ALIGN>();
+    lines.iter().take(LINES_OF_FRONT).for_each(simd::prefetch);
 }
 
 /// A data block's place in the index, for a moment.

@@ -6,7 +6,7 @@
 
 use super::block::Block;
 use super::index::IndexPage;
-use super::lookup::{BlockAt, with_pages};
+use super::lookup::{BlockAt, Reach, prefetch_front, with_pages};
 use super::page::Span;
 use super::reader::{Cut, PageNo, Table};
 use super::Lookup;
@@ -85,6 +85,15 @@ impl BlockPlace {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// Asks memory for the front of the block, if it is in the pool.
+    pub(super) fn prefetch(&self, table: &Table) {
+        let guard = table.pool().domain().pin();
+        let number = PageNo::Block { leaf: self.leaf_number, child: self.child };
+        if let Ok(block) = table.peek(number, self.span, Reach::new(&guard)) {
+            prefetch_front(block);
+        }
     }
 
     /// The block itself.
