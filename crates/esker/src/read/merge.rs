@@ -59,8 +59,7 @@ pub struct MergeCursor {
 
 impl MergeCursor {
     /// A merge of `sources`, not positioned, whatever they stand on.
-    pub fn new(sources: Vec<impl Into<RunCursor>>) -> Self {
-        let sources: Vec<RunCursor> = sources.into_iter().map(Into::into).collect();
+    pub fn new(sources: Vec<RunCursor>) -> Self {
         let matches = if sources.len() < 2 { 0 } else { sources.len() };
         Self {
             prefix: common_prefix(&sources),
@@ -350,8 +349,8 @@ mod tests {
         MergeCursor::new(sources.into_iter().map(|s| boxed(VecCursor::new(s))).collect())
     }
 
-    fn boxed(cursor: impl Cursor + 'static) -> Box<dyn Cursor> {
-        Box::new(cursor)
+    fn boxed(cursor: impl Cursor + 'static) -> RunCursor {
+        RunCursor::Other(Box::new(cursor))
     }
 
     fn show(cursor: &dyn Cursor) -> Option<String> {

@@ -134,12 +134,6 @@ mod for_tests {
     use crate::base::cursor::VecCursor;
     use crate::testing::FailingCursor;
 
-    impl From<Box<dyn Cursor>> for RunCursor {
-        fn from(cursor: Box<dyn Cursor>) -> Self {
-            Self::Other(cursor)
-        }
-    }
-
     impl Lender for VecCursor {}
     impl<C: Cursor> Lender for FailingCursor<C> {}
 }

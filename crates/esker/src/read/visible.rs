@@ -407,6 +407,7 @@ mod tests {
     use crate::base::key::{Kind, Tag, compare};
     use crate::base::range::KeyBounds as _;
     use crate::read::merge::MergeCursor;
+    use crate::read::run::RunCursor;
     use crate::testing::{Entry, FailingCursor, Scenario, parse_entries, parse_seq, run_scenarios};
 
     #[derive(Clone, Debug)]
@@ -561,7 +562,7 @@ mod tests {
             let in_order = |a: &Entry, b: &Entry| compare((&a.0, a.1), (&b.0, b.1));
             all.sort_by(in_order);
             dealt.iter_mut().for_each(|source| source.sort_by(in_order));
-            let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
+            let boxed = |entries| RunCursor::Other(Box::new(VecCursor::new(entries)));
             let merge = MergeCursor::new(dealt.into_iter().map(boxed).collect());
             let mut of_merge = VisibleCursor::new(merge, seq, bounds.clone());
             let mut of_one = VisibleCursor::new(VecCursor::new(all), seq, bounds);

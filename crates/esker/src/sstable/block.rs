@@ -15,12 +15,13 @@ use super::block_layout::{
     DISTINCT, FIXED_SUFFIX, FIXED_VALUE, FLAGS_KNOWN, GOES_ON, HEAD_SHIFT, HEADER_BYTES, Header, Layout,
     Shape, WIDE,
 };
-use super::page::{At, Piece, u16_at, u32_at, u64_at};
+use super::page::{ALIGN, At, Piece, u16_at, u32_at, u64_at};
 use super::search::first_where;
+use crate::base::cursor::Direction;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{Kind, SeqNo, Tag, head};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::base::simd::kernels;
+use crate::base::simd::{self, kernels};
 
 /// The one-byte fingerprint of a key: the top of its hash.
 pub(super) fn fingerprint(hash: u64) -> u8 {
@@ -29,6 +30,9 @@ pub(super) fn fingerprint(hash: u64) -> u8 {
 
 /// Suffixes up to this length are copied together with what follows them.
 pub(super) const SUFFIX_COPIED_BYTES: usize = 16;
+
+/// So many bytes of values are asked for when a walk begins.
+const VALUES_PREFETCHED_BYTES: usize = 512;
 
 /// What [`Block::find`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +100,7 @@ impl<B: Deref<Target = [u8]>> Block<B> {
     /// makes `key` longer if need be. Returns the length of the key.
     ///
     /// One copy of a fixed length takes two instructions where one of any length is a call.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_suffix(&self, n: usize, key: &mut Vec<u8>, prefix_bytes: usize) -> usize {
         let Range { start, end } = self.suffix_range(n);
         let key_bytes = prefix_bytes + (end - start);
@@ -156,6 +160,19 @@ impl<B: Deref<Target = [u8]>> Block<B> {
     #[inline]
     pub(super) fn value(&self, n: usize) -> &[u8] {
         &self.image[self.value_range(n)]
+    }
+
+    /// Asks memory for the first lines of values that a walk from entry `n` on will look at: the
+    /// processor sees that lines follow each other only after it has waited for some of them.
+    pub(super) fn prefetch_values(&self, n: usize, direction: Direction) {
+        let Range { start, end } = self.value_range(n);
+        let (first, last) = match direction {
+            Direction::Forward => (start, start + VALUES_PREFETCHED_BYTES),
+            Direction::Back => (end.saturating_sub(VALUES_PREFETCHED_BYTES), end),
+        };
+        for at in (first..last.min(self.image.len())).step_by(ALIGN) {
+            simd::prefetch(&self.image[at]);
+        }
     }
 
     /// Whether the next block begins with older versions of the last key.

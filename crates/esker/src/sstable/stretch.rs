@@ -46,6 +46,7 @@ pub struct Stretch {
     /// The key, and perhaps something behind it.
     key: Vec<u8>,
     key_bytes: usize,
+    prefix_bytes: usize,
 }
 
 impl Stretch {
@@ -67,6 +68,7 @@ impl Stretch {
         if entries.is_empty() {
             return None;
         }
+        block.prefetch_values(at, terms.direction);
         let mut key = std::mem::take(buffer);
         key.clear();
         key.reserve(block.prefix_bytes() + 2 * SUFFIX_COPIED_BYTES);
@@ -79,6 +81,7 @@ impl Stretch {
             at,
             key,
             key_bytes: 0,
+            prefix_bytes: block.prefix_bytes(),
         };
         stretch.stand_at(at);
         Some(stretch)
@@ -115,31 +118,41 @@ impl Stretch {
     /// To the next value; false if there is none, and then it stands on its last entry.
     #[inline]
     pub fn next(&mut self) -> bool {
-        let mut at = self.at + 1;
-        while self.has_tombstones && at < self.entries.end && self.block.is_tombstone(at) {
-            at += 1;
+        let next = self.at + 1;
+        if self.has_tombstones || next >= self.entries.end {
+            return self.find_next();
         }
-        let found = at < self.entries.end;
-        self.stand_at(if found { at } else { self.entries.end - 1 });
-        found
+        self.at = next;
+        self.key_bytes = self.block.put_suffix(next, &mut self.key, self.prefix_bytes);
+        true
     }
 
     /// To the value before; false if there is none, and then it stands on its first entry.
     #[inline]
     pub fn prev(&mut self) -> bool {
-        let mut end = self.at;
-        while self.has_tombstones && end > self.entries.start && self.block.is_tombstone(end - 1) {
-            end -= 1;
+        if self.has_tombstones || self.at <= self.entries.start {
+            return self.find_prev();
         }
-        let found = end > self.entries.start;
-        self.stand_at(if found { end - 1 } else { self.entries.start });
-        found
+        self.at -= 1;
+        self.key_bytes = self.block.put_suffix(self.at, &mut self.key, self.prefix_bytes);
+        true
     }
 
-    #[inline]
+    fn find_next(&mut self) -> bool {
+        let next = (self.at + 1..self.entries.end).find(|n| !self.block.is_tombstone(*n));
+        self.stand_at(next.unwrap_or(self.entries.end - 1));
+        next.is_some()
+    }
+
+    fn find_prev(&mut self) -> bool {
+        let prev = (self.entries.start..self.at).rfind(|n| !self.block.is_tombstone(*n));
+        self.stand_at(prev.unwrap_or(self.entries.start));
+        prev.is_some()
+    }
+
     fn stand_at(&mut self, at: usize) {
         self.at = at;
-        self.key_bytes = self.block.put_suffix(at, &mut self.key, self.block.prefix_bytes());
+        self.key_bytes = self.block.put_suffix(at, &mut self.key, self.prefix_bytes);
     }
 }
 
