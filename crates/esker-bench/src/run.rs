@@ -267,7 +267,7 @@ fn watch(db: &Db, running: &AtomicUsize, show: impl Fn()) -> Memory {
 
 /// What the engine itself counts against its budget.
 fn engine_bytes(stats: &Stats) -> u64 {
-    stats.memtable_bytes + stats.cache_bytes
+    stats.memory.total_bytes()
 }
 
 /// Counters when a phase begins.

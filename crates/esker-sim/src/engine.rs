@@ -40,7 +40,9 @@ impl Machine for Simulated {
 
     fn open(&self, seed: u64) -> Answer<Esker> {
         let env = PumpEnv::new(seed);
-        let db = esker::internals::open(self.0.clone(), env.clone(), &Options::tiny())?;
+        // The shape of the levels stays as the first one that opens the store chose it.
+        let options = if seed % 2 == 0 { Options::tiny() } else { Options::tiny_and_wide() };
+        let db = esker::internals::open(self.0.clone(), env.clone(), &options)?;
         Ok(Esker { db, env })
     }
 
@@ -215,11 +217,17 @@ impl Store for Esker {
             let stats = keyspace.stats();
             figures.flushes += stats.flushes;
             figures.compactions += stats.compactions;
+            figures.l0_merges += stats.l0_merges;
+            figures.sweep_steps += stats.sweep_steps;
             for level in keyspace.levels() {
                 figures.tables[level.level] += level.tables;
             }
         }
         figures
+    }
+
+    fn log_synced(&self) -> Option<(String, u64)> {
+        Some(esker::internals::log_synced(&self.db))
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Fault {
 }
 
 /// What can be done to a disk.
-pub const DISK_OPS: [&str; 13] = [
+pub const DISK_OPS: [&str; 15] = [
     "create",
     "open",
     "rename",
@@ -51,6 +51,8 @@ pub const DISK_OPS: [&str; 13] = [
     "seal",
     "sync",
     "read",
+    "trim",
+    "allocate",
 ];
 
 /// Which files a store has.

@@ -26,8 +26,19 @@ struct Synced {
 }
 
 impl Horizon {
-    pub(crate) fn synced<M: Machine>(&mut self, machine: &M, model: &Model) {
-        self.synced = Some(Synced { files: machine.files("log"), commits: model.now() });
+    /// `last` is the newest file and its length without what is allocated ahead. Older files may
+    /// have such a tail, too, but no commits come behind what was synced of them.
+    pub(crate) fn synced<M: Machine>(
+        &mut self,
+        machine: &M,
+        model: &Model,
+        last: Option<(String, u64)>,
+    ) {
+        let mut files = machine.files("log");
+        if let Some((name, len)) = last {
+            files.iter_mut().filter(|(file, _)| *file == name).for_each(|(_, l)| *l = len);
+        }
+        self.synced = Some(Synced { files, commits: model.now() });
     }
 
     pub(crate) fn committed<M: Machine>(&mut self, machine: &M) {

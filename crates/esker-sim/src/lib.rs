@@ -8,6 +8,7 @@
 //! - [`ops`], [`fault`], [`parse`]: the operation language, as data and as text
 //! - [`model`]: what a store must answer
 //! - [`store`]: what is needed of a store and its machine; [`engine`]: Esker behind it
+//! - [`shape`]: the policy of compaction played without a disk, for years and petabytes
 //! - [`verify`]: everything that a store shows; [`reached`]: what the runs came by
 
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod reached;
 mod read;
 mod rng;
 pub mod run;
+pub mod shape;
 pub mod shrink;
 pub mod store;
 pub mod verify;

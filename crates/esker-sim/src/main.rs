@@ -9,11 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
+use esker::internals::policy::Policy;
 use esker_sim::engine::Simulated;
 use esker_sim::generate::generate;
 use esker_sim::ops::Script;
 use esker_sim::reached::Reached;
 use esker_sim::run::{Broken, hush_panics, run};
+use esker_sim::shape::report::{self, Row};
 use esker_sim::shrink::shrink;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -39,6 +41,18 @@ enum Command {
         #[arg(long, default_value_t = 5000)]
         tries: usize,
     },
+    /// Play the policy of compaction without a disk and print what it costs
+    Shape(Shapes),
+}
+
+#[derive(Args)]
+struct Shapes {
+    /// Bytes that the background can write for each one that the user writes
+    #[arg(long, default_value_t = 8.0)]
+    drain: f64,
+    /// Only the data sizes whose name begins so
+    #[arg(long, default_value = "")]
+    data: String,
 }
 
 #[derive(Args)]
@@ -70,6 +84,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Run(seeds) => Ok(seeds.run()),
         Command::Replay(source) => Ok(replay(&source.script()?)),
         Command::Minimize { source, tries } => minimize(&source.script()?, tries),
+        Command::Shape(shapes) => {
+            shapes.print();
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -85,6 +103,24 @@ impl Source {
         };
         let text = text.with_context(|| format!("read {}", file.display()))?;
         text.parse().with_context(|| format!("{} is no script", file.display()))
+    }
+}
+
+impl Shapes {
+    fn print(&self) {
+        println!("{}", Row::HEAD);
+        for case in report::CASES.iter().filter(|case| case.name.starts_with(&self.data)) {
+            let rules: [(&str, fn(u64) -> Policy); 2] =
+                [("leveled", report::leveled), ("tiered", report::tiered)];
+            for (rule, policy) in rules {
+                let policy = policy(case.memtable_bytes);
+                let (load, overwrite) = report::figures(case, policy, self.drain);
+                if let Some(load) = load {
+                    println!("{}", Row(case.name, "new", rule, load));
+                }
+                println!("{}", Row(case.name, "overwrite", rule, overwrite));
+            }
+        }
     }
 }
 

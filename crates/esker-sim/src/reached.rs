@@ -27,6 +27,8 @@ impl Reached {
         // Those of a dropped keyspace are gone.
         self.add("flushes", figures.flushes.saturating_sub(before.flushes));
         self.add("compactions", figures.compactions.saturating_sub(before.compactions));
+        self.add("merges within L0", figures.l0_merges.saturating_sub(before.l0_merges));
+        self.add("steps of sweeps", figures.sweep_steps.saturating_sub(before.sweep_steps));
         for (level, tables) in figures.tables.into_iter().enumerate() {
             if tables > 0 {
                 self.add(&format!("tables in L{level}"), 1);

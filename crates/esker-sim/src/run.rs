@@ -345,7 +345,7 @@ impl<M: Machine> Runner<M> {
         if how == Durability::Sync {
             self.reached.count("write sync");
             self.model.mark_synced();
-            self.horizon.synced(&self.machine, &self.model);
+            self.note_synced();
         }
         done()
     }
@@ -409,8 +409,13 @@ impl<M: Machine> Runner<M> {
 
     pub(crate) fn sync(&mut self) -> Told {
         self.durable("sync", Store::sync)?;
-        self.horizon.synced(&self.machine, &self.model);
+        self.note_synced();
         done()
+    }
+
+    fn note_synced(&mut self) {
+        let last = self.store().log_synced();
+        self.horizon.synced(&self.machine, &self.model, last);
     }
 
     fn compact_level(&mut self, space: &Space, level: u8) -> Told {

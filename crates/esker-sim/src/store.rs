@@ -156,6 +156,10 @@ pub trait Store {
     fn pump_one(&self) -> bool;
     /// What it has done so far.
     fn figures(&self) -> Figures;
+    /// The log's last file, and how much of it the last sync made durable; `None`: all of it.
+    fn log_synced(&self) -> Option<(String, u64)> {
+        None
+    }
 }
 
 /// A position in a keyspace.
@@ -173,6 +177,10 @@ pub struct Figures {
     pub flushes: u64,
     /// Merges of tables.
     pub compactions: u64,
+    /// Of these, those within L0.
+    pub l0_merges: u64,
+    /// Steps of sweeps of L0.
+    pub sweep_steps: u64,
     /// Tables now, by level, over all keyspaces.
     pub tables: [usize; 7],
 }

@@ -61,8 +61,7 @@ const BANS: [Ban; 6] = [
 ];
 
 /// Files and folders of the engine that may hold `unsafe` code.
-const UNSAFE: [&str; 5] =
-    ["memtable/", "base/simd/", "vfs/mapped.rs", "cache/", "epoch/shelf.rs"];
+const UNSAFE: [&str; 5] = ["memtable/", "base/simd/", "vfs/mapped.rs", "cache/", "epoch/shelf.rs"];
 
 /// Finds banned names, and `unsafe` without a word about why it is sound.
 pub fn check(repo: &Repo) -> Vec<Finding> {

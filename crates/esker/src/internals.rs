@@ -28,9 +28,22 @@ pub use crate::env::pump::PumpEnv;
 pub use crate::env::threads::ThreadEnv;
 pub use crate::env::{Env, Job, JobSource, Lane, Step, Workers};
 pub use crate::read::view::Place;
-pub use crate::vfs::os::OsDisk;
+pub use crate::vfs::os::{LogWrites, OsDisk};
 pub use crate::vfs::sim::{CrashPolicy, SimDisk};
-pub use crate::vfs::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space, SyncFile, faults};
+pub use crate::vfs::{
+    AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile, faults,
+};
+
+/// The policy of compaction, for who plays it without a store.
+pub mod policy {
+    pub use crate::base::key::{SeqNo, TableId};
+    pub use crate::base::range::KeyRange;
+    pub use crate::compaction::l0::SweepStep;
+    pub use crate::compaction::pick::{
+        CompactionPlan, L0Rule, PickState, PickTable, PlanKind, Policy, Tiering, pick,
+    };
+    pub use crate::compaction::shape::max_bytes;
+}
 
 /// Names of files, for tests that damage one.
 pub mod names {
@@ -87,7 +100,8 @@ pub fn flush(keyspace: &Keyspace) -> Result<Option<FlushedTable>> {
 pub fn memtable_get(keyspace: &Keyspace, key: &[u8]) -> Result<Option<Value>> {
     keyspace.check()?;
     let view = keyspace.core().view();
-    let found = view.find_in_memtables(key, keyspace.store().visible_seq());
+    let hash = crate::base::hash::key_hash(key);
+    let found = view.find_in_memtables(key, hash, keyspace.store().visible_seq());
     Ok(found.filter(|(tag, _)| !tag.is_delete()).map(|(_, value)| Value::copy_from(value)))
 }
 
@@ -109,6 +123,12 @@ pub fn set_memtable_bytes(db: &Db, bytes: u64) -> Result<()> {
     check_memtable_bytes(bytes)?;
     db.store().memtable_bytes.store(bytes, Ordering::Relaxed);
     Ok(())
+}
+
+/// The log's segment up to which it is known to be durable, and how many bytes of that.
+pub fn log_synced(db: &Db) -> (String, u64) {
+    let synced = db.store().syncer.synced();
+    (FileName::Log(synced.segment).to_string(), synced.offset)
 }
 
 /// Where a key's newest entry lies.

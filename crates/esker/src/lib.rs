@@ -64,6 +64,7 @@ pub use base::value::Value;
 pub use db::Db;
 pub use db::health::HealthState;
 pub use db::keyspace::Keyspace;
+pub use db::memory::MemoryUse;
 pub use db::options::{Durability, Options, WriteOptions};
 pub use db::snapshot::Snapshot;
 pub use db::stats::{LevelInfo, Stats};

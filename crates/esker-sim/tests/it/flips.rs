@@ -43,6 +43,8 @@ impl Sample {
         sample.batches(50, 4);
         sample.store.sync().unwrap();
         sample.synced = sample.machine.files("log");
+        let (last, len) = sample.store.log_synced().unwrap();
+        sample.synced.iter_mut().filter(|(file, _)| *file == last).for_each(|(_, l)| *l = len);
         sample.commits_synced = sample.model.now();
         sample.batches(60, 4);
         sample
@@ -173,5 +175,6 @@ fn a_flipped_bit_in_a_killed_store_costs_at_most_the_log_above_its_horizon() {
     let tally = flip_all(&killed, &sample.model, &|file, offset| sample.floor(file, offset));
     println!("{tally:?}");
     assert!(tally.shorter > 0, "the tail of the log is there to be lost");
-    assert!(tally.errors > 20 * tally.right, "nearly every byte says something: {tally:?}");
+    // The rest is behind the logs' ends: allocated ahead, or of an earlier life.
+    assert!(tally.errors > 5 * tally.right, "most bytes say something: {tally:?}");
 }

@@ -1,5 +1,5 @@
-//! Mistakes that other stores really made, switched on one at a time: the histories that find
-//! nothing wrong with the store find each of them.
+//! Mistakes that other stores really made, and those that segments used again make possible,
+//! switched on one at a time: the histories that find nothing wrong with the store find each.
 
 use esker::internals::{Bug, plant};
 use esker_sim::engine::Simulated;
@@ -51,4 +51,24 @@ fn half_a_batch() {
 #[test]
 fn an_append_behind_a_short_write() {
     is_found(Bug::AppendAfterShortWrite);
+}
+
+#[test]
+fn checksums_that_hold_in_any_segment() {
+    is_found(Bug::ChecksumWithoutSegment);
+}
+
+#[test]
+fn a_recycled_segment_with_its_old_header() {
+    is_found(Bug::SpareKeepsItsHeader);
+}
+
+#[test]
+fn a_segment_used_again_before_the_edit_that_frees_it_is_durable() {
+    is_found(Bug::SpareTakenTooEarly);
+}
+
+#[test]
+fn a_recycled_segment_acknowledged_before_its_name_is_durable() {
+    is_found(Bug::SpareNameNotSynced);
 }

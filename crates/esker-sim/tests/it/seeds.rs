@@ -35,6 +35,7 @@ fn a_thousand_histories_are_right() {
         "check",
         "flushes",
         "compactions",
+        "merges within L0",
         "tables in L0",
         "tables in L1",
         "tables in L2",

@@ -12,7 +12,9 @@
 use crate::base::codec::{Reader, put_bytes, put_varint};
 use crate::base::error::{Error, Result};
 use crate::base::key::{KeyspaceId, Kind};
-use crate::base::limits::{self, BATCH_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::base::limits::{
+    self, BATCH_BYTES_MAX, KEY_BYTES_MAX, OP_OVERHEAD_BYTES_MAX, VALUE_BYTES_MAX,
+};
 
 /// A group of puts and deletes that is written whole or not at all, also over keyspaces.
 ///
@@ -78,23 +80,19 @@ impl WriteBatch {
     }
 
     pub(crate) fn push_put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
-        if self.admit(limits::check_key(key).and_then(|()| limits::check_value(value))) {
-            self.push_head(Kind::Put, keyspace, key);
-            put_bytes(&mut self.ops, value);
-        }
+        self.push(Op::put(keyspace, key, value));
     }
 
     pub(crate) fn push_delete(&mut self, keyspace: KeyspaceId, key: &[u8]) {
-        if self.admit(limits::check_key(key)) {
-            self.push_head(Kind::Delete, keyspace, key);
-        }
+        self.push(Op::delete(keyspace, key));
     }
 
-    fn push_head(&mut self, kind: Kind, keyspace: KeyspaceId, key: &[u8]) {
-        self.ops.push(kind as u8);
-        put_varint(&mut self.ops, u64::from(keyspace.0));
-        put_bytes(&mut self.ops, key);
-        self.count += 1;
+    /// Adds an operation.
+    pub(crate) fn push(&mut self, op: Op<'_>) {
+        if self.admit(op.check()) {
+            op.encode(&mut self.ops);
+            self.count += 1;
+        }
     }
 
     /// Remembers the first refusal; a refused batch takes no more operations, so that it cannot
@@ -160,6 +158,34 @@ pub struct Op<'a> {
     pub key: &'a [u8],
     /// The value; empty for a delete.
     pub value: &'a [u8],
+}
+
+impl<'a> Op<'a> {
+    /// Sets a key.
+    pub(crate) fn put(keyspace: KeyspaceId, key: &'a [u8], value: &'a [u8]) -> Self {
+        Self { keyspace, kind: Kind::Put, key, value }
+    }
+
+    /// Removes a key.
+    pub(crate) fn delete(keyspace: KeyspaceId, key: &'a [u8]) -> Self {
+        Self { keyspace, kind: Kind::Delete, key, value: &[] }
+    }
+
+    /// `Ok` if it keeps the limits.
+    pub(crate) fn check(&self) -> Result<()> {
+        limits::check_key(self.key).and_then(|()| limits::check_value(self.value))
+    }
+
+    /// Appends it to encoded operations.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(OP_OVERHEAD_BYTES_MAX + self.key.len() + self.value.len());
+        out.push(self.kind as u8);
+        put_varint(out, u64::from(self.keyspace.0));
+        put_bytes(out, self.key);
+        if self.kind == Kind::Put {
+            put_bytes(out, self.value);
+        }
+    }
 }
 
 /// Why encoded operations could not be read, and at which byte.

@@ -6,6 +6,9 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::base::planted::{self, Bug};
+use crate::base::simd::crc::crc32c_append;
+
 /// The hash of a key that filters and fingerprints are made from. Part of the table format.
 pub fn key_hash(key: &[u8]) -> u64 {
     xxh3_64(key)
@@ -20,13 +23,14 @@ pub fn page_checksum(bytes: &[u8], store_id: u64, file_number: u64, offset: u64)
 /// CRC-32C of `bytes` as they stand at `offset` of the log or manifest file with this number, in
 /// the store with this id.
 pub fn record_checksum(bytes: &[u8], store_id: u64, file_number: u64, offset: u64) -> u32 {
+    let file_number = if planted::is_on(Bug::ChecksumWithoutSegment) { 0 } else { file_number };
     let seed = place_seed(store_id, file_number, offset);
-    crc32c::crc32c_append((seed ^ (seed >> 32)) as u32, bytes)
+    crc32c_append((seed ^ (seed >> 32)) as u32, bytes)
 }
 
 /// Continues a CRC-32C.
 pub fn record_checksum_append(checksum: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(checksum, bytes)
+    crc32c_append(checksum, bytes)
 }
 
 /// Mixes a place into 64 bits: multiplications by odd constants, so that neighbouring numbers

@@ -175,6 +175,7 @@ impl Page {
     }
 
     /// Whether it keeps a frame of the pool from being used for something else.
+    #[cfg(test)]
     pub fn holds_a_frame(&self) -> bool {
         matches!(self.hold, Hold::Frame { .. })
     }

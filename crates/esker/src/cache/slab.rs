@@ -70,7 +70,14 @@ impl Slab {
             let reserved_bytes = front_bytes + align + frames as usize * frame_bytes;
             if frames == 0 {
                 let (base, long_end) = (NonNull::dangling(), AtomicU32::new(0));
-                return Self { base, reserved_bytes: 0, frames_offset: 0, frames, frame_bytes, long_end };
+                return Self {
+                    base,
+                    reserved_bytes: 0,
+                    frames_offset: 0,
+                    frames,
+                    frame_bytes,
+                    long_end,
+                };
             }
             if let Some(base) = reserve(reserved_bytes) {
                 let frames_start = (base.as_ptr().addr() + front_bytes).next_multiple_of(align);

@@ -7,8 +7,9 @@
 //!                                      table that drags the fewest bytes along for each of its own
 //! ```
 //!
-//! What is due goes first by urgency ([`shape`](crate::compaction::shape)). A table that is at work
-//! in a running plan is not touched, and nothing is written where a running plan writes.
+//! What is due goes first by urgency ([`shape`](crate::compaction::shape)); how L0 is merged when
+//! it is due is a subject of its own ([`l0`](crate::compaction::l0)). A table that is at work in a
+//! running plan is not touched, and nothing is written where a running plan writes.
 //!
 //! A level is searched by halving, so a plan costs a pass over the tables of two levels.
 
@@ -19,7 +20,8 @@ use crate::base::invariant;
 use crate::base::key::{SeqNo, TableId};
 use crate::base::limits::LEVELS;
 use crate::base::range::KeyRange;
-use crate::compaction::shape::Shape;
+use crate::compaction::l0::SweepStep;
+use crate::compaction::shape::{L0_TABLES_MAX, Shape};
 
 /// A plan grows for free, while it drags no further table of its target along, up to this many
 /// outputs: twice what a table and the ten of the next level that it usually overlaps weigh.
@@ -39,6 +41,8 @@ pub struct PickTable<'v> {
     pub level: usize,
     /// Its first and its last key.
     pub range: &'v KeyRange,
+    /// Of a table that is being swept: its keys below are in L1 already, and dead here.
+    pub swept_to: Option<&'v [u8]>,
     /// The file's length.
     pub bytes: u64,
     /// Entries, tombstones among them.
@@ -53,13 +57,55 @@ pub struct PickTable<'v> {
     pub seq_max: SeqNo,
 }
 
+/// The sizes that plans follow, and how L0 is merged down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// `max_bytes` of L0: ten memtables at the store's creation.
+    pub level_base_bytes: u64,
+    /// Outputs are cut when they are about this large: a memtable of today.
+    pub output_bytes_max: u64,
+    /// What to do with L0 when it is due.
+    pub l0: L0Rule,
+}
+
+/// How L0 is merged when it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L0Rule {
+    /// All of it at once, with all that it overlaps in L1.
+    Leveled,
+    /// Within itself until it is worth a pass over L1, then in steps.
+    Tiered(Tiering),
+}
+
+/// The measures of [`L0Rule::Tiered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiering {
+    /// L0 is swept once it has this many percent of the bytes that it overlaps in L1.
+    pub sweep_at_percent: u64,
+    /// A step of a sweep takes tables of L1 in until they have this many bytes.
+    pub step_bytes: u64,
+    /// What the tables of a sweep, which stay until it ends, may take up.
+    pub sweep_bytes_max: u64,
+}
+
+impl Policy {
+    /// What the engine does; the figures behind it are in docs/decisions/0005-tiered-l0.md.
+    pub fn new(level_base_bytes: u64, output_bytes_max: u64) -> Self {
+        let tiering = Tiering {
+            sweep_at_percent: 40,
+            step_bytes: output_bytes_max.saturating_mul(2),
+            sweep_bytes_max: u64::MAX,
+        };
+        Self { level_base_bytes, output_bytes_max, l0: L0Rule::Tiered(tiering) }
+    }
+}
+
 /// All tables of a keyspace, and what is being done to them.
 #[derive(Clone, Debug)]
 pub struct PickState<'v> {
     /// In the order of C1.
-    levels: [Vec<PickTable<'v>>; LEVELS],
-    level_base_bytes: u64,
-    output_bytes_max: u64,
+    pub(super) levels: [Vec<PickTable<'v>>; LEVELS],
+    pub(super) policy: Policy,
     /// Inputs of running plans.
     busy: BTreeSet<TableId>,
     /// Levels and ranges that running plans write.
@@ -75,8 +121,10 @@ pub struct CompactionPlan {
     pub target: usize,
     /// Whether anything is written.
     pub kind: PlanKind,
-    /// What the inputs cover.
+    /// What the inputs cover, or a little more.
     pub range: KeyRange,
+    /// Of a sweep's step that is not the last: where it ends and which inputs live on.
+    pub sweep: Option<SweepStep>,
     /// Where levels below the target may hold older versions: disjoint, ascending.
     pub deeper_ranges: Vec<KeyRange>,
     /// An output is cut when it is about this large.
@@ -105,14 +153,14 @@ pub struct Boundary {
 
 /// Some tables of one level that lie side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
-    level: usize,
-    tables: Range<usize>,
+pub(super) struct Run {
+    pub level: usize,
+    pub tables: Range<usize>,
 }
 
 /// Whether tables may be moved as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Moves {
+pub(super) enum Moves {
     Allowed,
     Forbidden,
 }
@@ -120,7 +168,7 @@ enum Moves {
 /// The most urgent compaction that is due and can begin.
 pub fn pick(state: &PickState<'_>) -> Option<CompactionPlan> {
     state.shape().due().into_iter().find_map(|level| match level {
-        0 => plan_l0(state),
+        0 => state.plan_due_l0(),
         _ => state.plan_least_overlap(level),
     })
 }
@@ -130,9 +178,9 @@ pub fn due_levels(state: &PickState<'_>) -> usize {
     state.shape().due().len()
 }
 
-/// L0 into L1, whatever its count.
+/// L0 into L1, whatever its count: a step of a sweep, or all of it.
 pub fn plan_l0(state: &PickState<'_>) -> Option<CompactionPlan> {
-    state.plan_down(state.whole(0), Moves::Allowed)
+    state.plan_l0_down()
 }
 
 /// All of a level and what it overlaps into the next one: always written anew. `None` for an empty
@@ -154,14 +202,26 @@ pub fn plan_all(state: &PickState<'_>) -> Option<CompactionPlan> {
     state.plan(&all, deepest.max(1), PlanKind::Rewrite)
 }
 
+impl<'v> PickTable<'v> {
+    /// The lowest key that may be alive in it.
+    pub(super) fn lo(&self) -> &'v [u8] {
+        self.swept_to.unwrap_or_default().max(self.range.lo())
+    }
+
+    /// Whether the two may hold the same key.
+    pub(super) fn overlaps(&self, other: &PickTable<'_>) -> bool {
+        self.lo() <= other.range.hi() && other.lo() <= self.range.hi()
+    }
+
+    /// What of it is alive.
+    pub(super) fn live_range(&self) -> KeyRange {
+        KeyRange::new(self.lo(), self.range.hi())
+    }
+}
+
 impl<'v> PickState<'v> {
-    /// `tables` come in the order of C1 within each level. `level_base_bytes` is ten memtables at
-    /// the store's creation; outputs are cut at `output_bytes_max`, a memtable of today.
-    pub fn new(
-        level_base_bytes: u64,
-        output_bytes_max: u64,
-        tables: impl Iterator<Item = PickTable<'v>>,
-    ) -> Self {
+    /// `tables` come in the order of C1 within each level.
+    pub fn new(policy: Policy, tables: impl Iterator<Item = PickTable<'v>>) -> Self {
         let mut levels: [Vec<PickTable<'v>>; LEVELS] = Default::default();
         tables.for_each(|table| levels[table.level].push(table));
         let newest_first = levels[0].windows(2).all(|pair| pair[0].seq_min > pair[1].seq_max);
@@ -170,13 +230,7 @@ impl<'v> PickState<'v> {
             let ascend = level.windows(2).all(|pair| pair[0].range.hi() < pair[1].range.lo());
             invariant!(C1, ascend, "a level is {level:?}");
         }
-        Self {
-            levels,
-            level_base_bytes,
-            output_bytes_max,
-            busy: BTreeSet::new(),
-            written: Vec::new(),
-        }
+        Self { levels, policy, busy: BTreeSet::new(), written: Vec::new() }
     }
 
     /// The same while `plan` is being carried out.
@@ -186,11 +240,17 @@ impl<'v> PickState<'v> {
         self
     }
 
-    /// The levels' sizes without what is at work already.
+    /// The levels' sizes without what is at work already. A sweep that waits for its next step
+    /// makes L0 just due; tables that it has not taken make it more urgent, as without one.
     fn shape(&self) -> Shape {
-        let mut shape = Shape::empty(self.level_base_bytes);
+        let mut shape = Shape::empty(self.policy.level_base_bytes);
         for table in self.levels.iter().flatten().filter(|table| !self.is_busy(table)) {
-            shape.add(table.level, table.bytes);
+            let is_swept = table.swept_to.is_some();
+            if is_swept {
+                shape.levels[0].tables = shape.levels[0].tables.max(L0_TABLES_MAX + 1);
+            } else {
+                shape.add(table.level, table.bytes);
+            }
         }
         shape
     }
@@ -201,7 +261,8 @@ impl<'v> PickState<'v> {
         let candidates = (0..self.levels[level].len()).filter_map(|at| {
             let run = Run { level, tables: at..at + 1 };
             let inputs = [run.clone(), self.under(&run)];
-            self.can_begin(&inputs, level + 1).then_some(inputs)
+            let is_free = !self.is_swept_soon(level, at) && self.can_begin(&inputs, level + 1);
+            is_free.then_some(inputs)
         });
         let bytes = |inputs: &[Run; 2]| inputs.each_ref().map(|run| u128::from(self.bytes(run)));
         let [run, under] = candidates.min_by(|a, b| {
@@ -218,12 +279,13 @@ impl<'v> PickState<'v> {
             return run;
         }
         let (level, tables) = (run.level, &self.levels[run.level]);
-        let bytes_max = GROWN_OUTPUTS_MAX.saturating_mul(self.output_bytes_max);
+        let bytes_max = GROWN_OUTPUTS_MAX.saturating_mul(self.policy.output_bytes_max);
         let mut spare_bytes = bytes_max.saturating_sub(self.bytes(&run) + self.bytes(under));
         let mut takes_in = |newcomer: usize, larger: Range<usize>| {
             let table = &tables[newcomer];
             let is_free = table.bytes <= spare_bytes
                 && !self.is_busy(table)
+                && !self.is_swept_soon(level, newcomer)
                 && self.under(&Run { level, tables: larger }) == *under;
             spare_bytes -= if is_free { table.bytes } else { 0 };
             is_free
@@ -239,7 +301,7 @@ impl<'v> PickState<'v> {
     }
 
     /// A run and what it overlaps, into the next level.
-    fn plan_down(&self, run: Run, moves: Moves) -> Option<CompactionPlan> {
+    pub(super) fn plan_down(&self, run: Run, moves: Moves) -> Option<CompactionPlan> {
         if run.tables.is_empty() {
             return None;
         }
@@ -258,50 +320,70 @@ impl<'v> PickState<'v> {
         let mut ranges: Vec<_> = self.tables(run).iter().map(|table| table.range).collect();
         ranges.sort_by(|a, b| a.lo().cmp(b.lo()));
         let disjoint = ranges.windows(2).all(|pair| pair[0].hi() < pair[1].lo());
+        // What a sweep has left of a table is no table of L1: the dead part would rise again.
+        let whole = self.tables(run).iter().all(|table| table.swept_to.is_none());
         disjoint
+            && whole
             && self.tables(run).iter().all(|table| {
                 let below = self.overlapping(target + 1, table.range.lo(), table.range.hi());
-                let overlap_max = OVERLAP_OUTPUTS_MAX.saturating_mul(self.output_bytes_max);
+                let overlap_max = OVERLAP_OUTPUTS_MAX.saturating_mul(self.policy.output_bytes_max);
                 (table.tombstones == 0 || self.has_deeper(target, table.range))
                     && self.bytes(&below) <= overlap_max
             })
     }
 
     /// The plan for these inputs, if nothing running is in the way.
-    fn plan(&self, inputs: &[Run], target: usize, kind: PlanKind) -> Option<CompactionPlan> {
+    pub(super) fn plan(
+        &self,
+        inputs: &[Run],
+        target: usize,
+        kind: PlanKind,
+    ) -> Option<CompactionPlan> {
         if !self.can_begin(inputs, target) {
             return None;
         }
         let (lo, hi) = self.span(inputs)?;
-        let range = KeyRange::new(lo, hi);
         let met = self.overlapping(target, lo, hi);
         let all_met = inputs.contains(&met) || met.tables.is_empty();
-        invariant!(C2, all_met, "L{target} has tables in {range:?} that are no inputs");
-        let deeper_ranges = self.deeper_ranges(target, &range);
+        invariant!(C2, all_met, "L{target} has tables from {lo:?} to {hi:?} that are no inputs");
+        let plan = self.plan_within(inputs, target, kind, KeyRange::new(lo, hi));
         let tables = inputs.iter().flat_map(|run| self.tables(run));
         let buries = |table: &PickTable<'_>| {
-            table.tombstones > 0 && !deeper_ranges.iter().any(|deep| deep.overlaps(table.range))
+            let is_over = plan.deeper_ranges.iter().any(|deep| deep.overlaps(table.range));
+            table.tombstones > 0 && !is_over
         };
         let moves = kind == PlanKind::Move;
         invariant!(C3, !moves || !tables.into_iter().any(buries), "moving {inputs:?} buries some");
-        let below = self.overlapping(target + 1, lo, hi);
+        Some(plan)
+    }
+
+    /// The plan for inputs of which it is known that they may be merged over `range`.
+    pub(super) fn plan_within(
+        &self,
+        inputs: &[Run],
+        target: usize,
+        kind: PlanKind,
+        range: KeyRange,
+    ) -> CompactionPlan {
+        let below = self.overlapping(target + 1, range.lo(), range.hi());
         let boundary =
             |table: &PickTable<'_>| Boundary { hi: table.range.hi().to_vec(), bytes: table.bytes };
         let named = inputs.iter().filter(|run| !run.tables.is_empty());
         let ids = |run: &Run| self.tables(run).iter().map(|table| table.id).collect();
-        Some(CompactionPlan {
+        CompactionPlan {
             inputs: named.map(|run| (run.level, ids(run))).collect(),
             target,
             kind,
-            deeper_ranges,
-            output_bytes_max: self.output_bytes_max,
+            sweep: None,
+            deeper_ranges: self.ranges_under(target + 1, &[], &range),
+            output_bytes_max: self.policy.output_bytes_max,
             boundaries: self.tables(&below).iter().map(boundary).collect(),
             range,
-        })
+        }
     }
 
     /// Whether no running plan uses these inputs, or writes where they will be written.
-    fn can_begin(&self, inputs: &[Run], target: usize) -> bool {
+    pub(super) fn can_begin(&self, inputs: &[Run], target: usize) -> bool {
         let idle = inputs.iter().all(|run| !self.tables(run).iter().any(|t| self.is_busy(t)));
         let met = |(level, written): &(usize, KeyRange)| {
             let span = self.span(inputs).filter(|_| *level == target);
@@ -310,18 +392,26 @@ impl<'v> PickState<'v> {
         idle && !self.written.iter().any(met)
     }
 
-    /// What levels below `target` cover within `range`, their overlaps joined.
-    fn deeper_ranges(&self, target: usize, range: &KeyRange) -> Vec<KeyRange> {
-        let mut ranges: Vec<&KeyRange> = (target + 1..LEVELS)
+    /// What `older` tables of L0, and all of level `first` and those below it, cover within
+    /// `range`, their overlaps joined.
+    pub(super) fn ranges_under(
+        &self,
+        first: usize,
+        older: &[PickTable<'_>],
+        range: &KeyRange,
+    ) -> Vec<KeyRange> {
+        let of_l0 = older.iter().map(PickTable::live_range).filter(|older| older.overlaps(range));
+        let mut ranges: Vec<KeyRange> = (first.max(1)..LEVELS)
             .flat_map(|level| self.tables(&self.overlapping(level, range.lo(), range.hi())))
-            .map(|table| table.range)
+            .map(|table| table.range.clone())
+            .chain(of_l0)
             .collect();
         ranges.sort_by(|a, b| a.lo().cmp(b.lo()));
         let mut joined: Vec<KeyRange> = Vec::new();
         for range in ranges {
             match joined.last_mut() {
-                Some(last) if last.overlaps(range) => *last = last.cover(range),
-                _ => joined.push(range.clone()),
+                Some(last) if last.overlaps(&range) => *last = last.cover(&range),
+                _ => joined.push(range),
             }
         }
         joined
@@ -333,7 +423,7 @@ impl<'v> PickState<'v> {
     }
 
     /// What of the next level a run overlaps.
-    fn under(&self, run: &Run) -> Run {
+    pub(super) fn under(&self, run: &Run) -> Run {
         match self.span(std::slice::from_ref(run)) {
             Some((lo, hi)) => self.overlapping(run.level + 1, lo, hi),
             None => Run { level: run.level + 1, tables: 0..0 },
@@ -341,7 +431,7 @@ impl<'v> PickState<'v> {
     }
 
     /// The tables of a sorted level that hold something from `lo` to `hi`; none below the deepest.
-    fn overlapping(&self, level: usize, lo: &[u8], hi: &[u8]) -> Run {
+    pub(super) fn overlapping(&self, level: usize, lo: &[u8], hi: &[u8]) -> Run {
         let tables = self.levels.get(level).map_or(&[][..], Vec::as_slice);
         let start = tables.partition_point(|table| table.range.hi() < lo);
         let end = tables.partition_point(|table| table.range.lo() <= hi);
@@ -349,30 +439,30 @@ impl<'v> PickState<'v> {
     }
 
     /// The first and the last key of some runs.
-    fn span(&self, runs: &[Run]) -> Option<(&'v [u8], &'v [u8])> {
+    pub(super) fn span(&self, runs: &[Run]) -> Option<(&'v [u8], &'v [u8])> {
         let ends = |run: &Run| {
             let tables = self.tables(run);
             // Of a sorted level the outermost tables say it.
             let outermost = if run.level == 0 { tables } else { &[] };
             let ends = [tables.first(), tables.last()].into_iter().flatten();
-            ends.chain(outermost).map(|table| (table.range.lo(), table.range.hi()))
+            ends.chain(outermost).map(|table| (table.lo(), table.range.hi()))
         };
         runs.iter().flat_map(ends).reduce(|(lo, hi), (l, h)| (lo.min(l), hi.max(h)))
     }
 
-    fn bytes(&self, run: &Run) -> u64 {
+    pub(super) fn bytes(&self, run: &Run) -> u64 {
         self.tables(run).iter().map(|table| table.bytes).sum()
     }
 
-    fn tables(&self, run: &Run) -> &[PickTable<'v>] {
+    pub(super) fn tables(&self, run: &Run) -> &[PickTable<'v>] {
         self.levels.get(run.level).map_or(&[], |level| &level[run.tables.clone()])
     }
 
-    fn whole(&self, level: usize) -> Run {
+    pub(super) fn whole(&self, level: usize) -> Run {
         Run { level, tables: 0..self.levels[level].len() }
     }
 
-    fn is_busy(&self, table: &PickTable<'_>) -> bool {
+    pub(super) fn is_busy(&self, table: &PickTable<'_>) -> bool {
         self.busy.contains(&table.id)
     }
 }
@@ -386,12 +476,14 @@ mod tests {
     use super::*;
     use crate::testing::{Scenario, parse_bytes, parse_range, run_scenarios, show_range};
 
-    /// A table with its own range.
+    /// A table with its own range. The youngest of L0 has the highest age.
     #[derive(Clone, Debug)]
     struct Owned {
         id: u64,
+        age: u64,
         level: usize,
         range: KeyRange,
+        swept_to: Option<Vec<u8>>,
         bytes: u64,
         entries: u64,
         keys: u64,
@@ -401,23 +493,24 @@ mod tests {
     const BASE: u64 = 40 << 20;
     const OUTPUT: u64 = 4 << 20;
 
-    /// Sequence numbers follow from ids: younger tables of L0 have greater ones.
+    /// Sequence numbers follow from ages.
     fn state(tables: &[Owned]) -> PickState<'_> {
         let tables = tables.iter().map(|table| PickTable {
             id: TableId(table.id),
             level: table.level,
             range: &table.range,
+            swept_to: table.swept_to.as_deref(),
             bytes: table.bytes,
             entries: table.entries,
             keys: table.keys,
             tombstones: table.tombstones,
-            seq_min: SeqNo::new(100 * table.id),
-            seq_max: SeqNo::new(100 * table.id + 99),
+            seq_min: SeqNo::new(100 * table.age),
+            seq_max: SeqNo::new(100 * table.age + 99),
         });
-        PickState::new(BASE, OUTPUT, tables)
+        PickState::new(Policy::new(BASE, OUTPUT), tables)
     }
 
-    /// `L1: 7:[a-m] 3MiB; 8:[n-z] 4MiB tombstones=2 superseded=1`
+    /// `L1: 7:[a-m] 3MiB; 8:[n-z] 4MiB tombstones=2 superseded=1`, `L0: 3:[a-m] 3MiB swept=f`
     fn parse_level(line: &str) -> Vec<Owned> {
         let (level, tables) = line.split_once(": ").unwrap_or_else(|| panic!("what is {line:?}"));
         let level = level.strip_prefix('L').and_then(|n| n.parse().ok()).expect("a level");
@@ -429,9 +522,10 @@ mod tests {
         let (id, range) = words.next().and_then(|word| word.split_once(':')).expect("7:[a-m]");
         let (id, range) = (id.parse().expect("an id"), parse_range(range));
         let bytes = parse_bytes(words.next().expect("3MiB"));
-        let mut table = Owned { id, level, range, bytes, entries: 9, keys: 9, tombstones: 0 };
+        let mut table = Owned { bytes, range, ..owned(id, level, "[a-z]", 0) };
         for word in words {
             match word.split_once('=') {
+                Some(("swept", key)) => table.swept_to = Some(key.into()),
                 Some(("tombstones", n)) => table.tombstones = n.parse().expect("a number"),
                 Some(("superseded", n)) => table.entries += n.parse::<u64>().expect("a number"),
                 _ => panic!("what is {word:?}"),
@@ -447,6 +541,11 @@ mod tests {
             write!(text, " L{level} {}", ids.join(" ")).unwrap();
         }
         write!(text, "\ncovers {}", show_range(&plan.range)).unwrap();
+        if let Some(SweepStep { cursor, left }) = &plan.sweep {
+            let left: Vec<_> = left.iter().map(TableId::to_string).collect();
+            let cursor = String::from_utf8_lossy(cursor);
+            write!(text, "\nup to {cursor}, of which {} live on", left.join(" ")).unwrap();
+        }
         for range in &plan.deeper_ranges {
             write!(text, ", older versions may lie in {}", show_range(range)).unwrap();
         }
@@ -493,8 +592,9 @@ mod tests {
     }
 
     fn owned(id: u64, level: usize, range: &str, tombstones: u64) -> Owned {
-        let range = parse_range(range);
-        Owned { id, level, range, bytes: OUTPUT, entries: 9, keys: 9, tombstones }
+        let (range, swept_to) = (parse_range(range), None);
+        let (age, bytes, entries, keys) = (id, OUTPUT, 9, 9);
+        Owned { id, age, level, range, swept_to, bytes, entries, keys, tombstones }
     }
 
     #[test]
@@ -554,37 +654,44 @@ mod tests {
             let tables = ranges.chain(deeper).zip(draws).enumerate();
             tables
                 .map(|(n, ((level, lo, hi), (mib, tombstones)))| Owned {
-                    id: 1000 - n as u64,
-                    level,
                     range: KeyRange::new(key(lo), key(hi)),
                     bytes: mib << 20,
-                    entries: 9,
                     keys: 9 - tombstones.min(1),
-                    tombstones,
+                    ..owned(1000 - n as u64, level, "[a-z]", tombstones)
                 })
                 .collect()
         })
     }
 
-    /// What carrying a plan out leaves, each output standing for one table of the same range.
+    /// What carrying a plan out leaves, each output standing for one table of the same range. A
+    /// step of a sweep leaves its output below the cursor, and the swept tables above it.
     fn carry_out(tables: &[Owned], plan: &CompactionPlan) -> Vec<Owned> {
+        let left = plan.sweep.as_ref().map_or(&[][..], |step| &step.left);
         let is_input = |t: &Owned| plan.inputs.iter().any(|(_, ids)| ids.contains(&TableId(t.id)));
-        let (inputs, mut after): (Vec<_>, Vec<_>) = tables.iter().cloned().partition(is_input);
+        let is_left = |t: &Owned| left.contains(&TableId(t.id));
+        let (inputs, mut after): (Vec<_>, Vec<_>) =
+            tables.iter().cloned().partition(|table| is_input(table) && !is_left(table));
+        let bytes = |table: &Owned| if is_input(table) { table.bytes } else { 0 };
+        let bytes: u64 = tables.iter().map(bytes).sum();
+        let mut range = plan.range.clone();
+        if let Some(SweepStep { cursor, .. }) = &plan.sweep {
+            let mut last = cursor.clone();
+            *last.last_mut().expect("keys have two letters") -= 1;
+            range = KeyRange::new(plan.range.lo().min(&last), last.as_slice());
+            let swept = after.iter_mut().filter(|table| is_left(table));
+            swept.for_each(|table| table.swept_to = Some(cursor.clone()));
+        }
+        let age = inputs.iter().map(|table| table.age).max().unwrap_or(0);
+        let id = tables.iter().map(|table| table.id).max().unwrap_or(0) + 1;
         match plan.kind {
             PlanKind::Move => {
                 after.extend(inputs.into_iter().map(|table| Owned { level: plan.target, ..table }))
             }
-            PlanKind::Rewrite => after.push(Owned {
-                id: tables.iter().map(|table| table.id).max().unwrap_or(0) + 1,
-                level: plan.target,
-                range: plan.range.clone(),
-                bytes: inputs.iter().map(|table| table.bytes).sum(),
-                entries: 9,
-                keys: 9,
-                tombstones: 0,
-            }),
+            PlanKind::Rewrite => {
+                after.push(Owned { age, range, bytes, ..owned(id, plan.target, "[a-z]", 0) });
+            }
         }
-        let newest = |table: &Owned| if table.level == 0 { u64::MAX - table.id } else { 0 };
+        let newest = |table: &Owned| if table.level == 0 { u64::MAX - table.age } else { 0 };
         after.sort_by(|a, b| {
             let place = (a.level, newest(a)).cmp(&(b.level, newest(b)));
             place.then_with(|| a.range.lo().cmp(b.range.lo()))

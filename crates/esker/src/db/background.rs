@@ -12,6 +12,7 @@ impl JobSource for Store {
         self.health.check_reads().ok()?;
         match lane {
             Lane::Flush => self.next_flush().map(|job| Box::new(job) as _),
+            Lane::Log => self.next_log_room().map(|job| Box::new(job) as _),
             Lane::Compaction => self.next_compaction().map(|job| Box::new(job) as _),
         }
     }

@@ -48,14 +48,16 @@ impl Store {
         };
         let mut writer = seat.into_writer();
         let flushed = self.flush_large(&mut writer);
-        let trouble = writer.log_broken.clone().or_else(|| match self.health.state() {
+        // A group that did not fit the disk is no trouble: it is not in the log, and is cut off.
+        let trouble = match self.health.state() {
             HealthState::WriteFenced(error) | HealthState::Poisoned(error) => Some(error),
             _ => None,
-        });
+        };
         self.health.set(HealthState::Closed);
         self.queue.refuse_waiting(&Error::closed("the store"));
         self.env.notify();
         self.stop_workers();
+        self.close_spares();
         let sealed = match &trouble {
             Some(error) => Err(error.clone()),
             None => self.seal_log(*writer),

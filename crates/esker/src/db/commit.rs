@@ -26,10 +26,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::base::batch::{WriteBatch, decode_ops};
+use crate::base::batch::{Op, WriteBatch, decode_ops};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::key::{KeyspaceId, SeqNo, Tag};
+use crate::base::names::FileName;
 use crate::db::health::HealthState;
 use crate::db::options::Durability;
 use crate::db::store::Store;
@@ -74,6 +75,8 @@ pub(crate) struct Writer {
     pub segment_first_seq: SeqNo,
     /// The log's last append failed: it must be replaced before the next.
     pub log_broken: Option<Error>,
+    /// Files that failed rotations may have left, to be removed once one has succeeded.
+    pub log_orphans: Vec<FileName>,
 }
 
 /// The right to lead, given back when dropped.
@@ -178,18 +181,39 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        {
-            let mut queue = self.queue.state();
-            if queue.waiting.is_empty()
-                && let Some(writer) = queue.writer.take()
-            {
-                drop(queue);
-                let mut seat = Seat::new(self, writer);
-                let mut answers = self.commit_group(seat.writer(), &[(batch, durability)]);
-                return answers.pop().expect("one answer per batch");
-            }
+        if let Some(mut seat) = self.try_lead_alone() {
+            let writer = seat.writer();
+            writer.check_keyspaces(batch)?;
+            return self.write_group(writer, &[(batch, durability)]);
         }
         self.commit_queued(batch.clone(), durability)
+    }
+
+    /// Writes one operation as [`commit`](Self::commit) writes a batch of it. Without a batch, a
+    /// ticket or an allocation while nobody else writes.
+    pub fn commit_op(&self, op: Op<'_>, durability: Durability) -> Result<()> {
+        op.check()?;
+        self.health.check_reads()?;
+        if let Some(mut seat) = self.try_lead_alone() {
+            return self.write_op(seat.writer(), &op, durability);
+        }
+        let mut batch = WriteBatch::new();
+        if op.keyspace != KeyspaceId::DEFAULT {
+            batch.bind(self.instance);
+        }
+        batch.push(op);
+        self.commit_queued(batch, durability)
+    }
+
+    /// Takes the right to lead if nobody has it and nobody waits for it with a batch.
+    fn try_lead_alone(&self) -> Option<Seat<'_>> {
+        let mut queue = self.queue.state();
+        if !queue.waiting.is_empty() {
+            return None;
+        }
+        let writer = queue.writer.take()?;
+        drop(queue);
+        Some(Seat::new(self, writer))
     }
 
     /// Queues up; leads a group if the seat becomes free, else is answered by who does.
@@ -268,22 +292,56 @@ impl Store {
             writer.log.add(seq, batch.len() as u32, batch.ops());
             seq = seq.plus(batch.len() as u64);
         }
+        let is_sync = group.iter().any(|(_, durability)| *durability == Durability::Sync);
+        self.write_log(writer, if is_sync { Durability::Sync } else { Durability::Os })?;
+        for (batch, _) in group {
+            writer.insert(batch);
+        }
+        self.make_visible(writer, seq);
+        Ok(())
+    }
+
+    /// The same for a group of one operation.
+    fn write_op(&self, writer: &mut Writer, op: &Op<'_>, durability: Durability) -> Result<()> {
+        if !writer.actives.contains_key(&op.keyspace) {
+            return Err(keyspace_gone());
+        }
+        self.ensure_writable(writer)?;
+        self.make_room(writer)?;
+        let seq = writer.next_seq;
+        writer.log.add_op(seq, op);
+        self.write_log(writer, durability)?;
+        writer.insert_op(op);
+        self.make_visible(writer, seq.plus(1));
+        Ok(())
+    }
+
+    /// Appends the group that was added to the log, and syncs it if it has to be.
+    fn write_log(&self, writer: &mut Writer, durability: Durability) -> Result<()> {
         let before = writer.log.active_bytes();
         if let Err(error) = writer.log.write() {
             return Err(self.append_failed(writer, error));
         }
+        // Only the leader changes it.
         let written = writer.log.active_bytes() - before;
-        self.log_bytes_written.fetch_add(written, Ordering::Relaxed);
-        if group.iter().any(|(_, durability)| *durability == Durability::Sync) {
-            self.sync_log()?;
+        let all = self.log_bytes_written.load(Ordering::Relaxed) + written;
+        self.log_bytes_written.store(all, Ordering::Relaxed);
+        if writer.log.wants_room() {
+            self.want_log_room();
         }
-        for (batch, _) in group {
-            writer.insert(batch);
+        match durability {
+            Durability::Os => Ok(()),
+            Durability::Sync => self.sync_log(),
         }
-        invariant!(T1, writer.next_seq == seq, "{:?} is not {seq:?}", writer.next_seq);
-        let visible = self.visible.swap(seq.get() - 1, Ordering::Release);
-        invariant!(T3, visible < seq.get(), "visible went from {visible} to {seq:?}");
-        Ok(())
+    }
+
+    /// Lets reads see what was inserted: everything below `next`.
+    fn make_visible(&self, writer: &Writer, next: SeqNo) {
+        invariant!(T1, writer.next_seq == next, "{:?} is not {next:?}", writer.next_seq);
+        // Only the leader changes it.
+        let visible = self.visible.load(Ordering::Relaxed);
+        invariant!(T3, visible < next.get(), "visible would go from {visible} to {next:?}");
+        self.visible.store(next.get() - 1, Ordering::Release);
     }
 
     /// Makes everything appended so far durable. A failure fences writes for good.
@@ -371,10 +429,20 @@ impl Writer {
         for op in decode_ops(batch.ops()) {
             let op = op.expect("a batch that the API made can be read");
             if !self.actives.contains_key(&op.keyspace) {
-                return Err(Error::closed("a keyspace of the batch was dropped: its handle"));
+                return Err(keyspace_gone());
             }
         }
         Ok(())
+    }
+
+    /// Inserts an operation that is in the log (T2).
+    fn insert_op(&mut self, op: &Op<'_>) {
+        invariant!(T2, self.log_broken.is_none(), "the group is not in the log");
+        let memtable = &self.actives[&op.keyspace];
+        let before = memtable.bytes();
+        memtable.insert(op.key, Tag::new(self.next_seq, op.kind), op.value);
+        self.next_seq = self.next_seq.plus(1);
+        self.active_bytes += (memtable.bytes() - before) as u64;
     }
 
     /// Inserts a batch that is in the log (T2), each operation with its own sequence number.
@@ -400,4 +468,8 @@ impl Writer {
         }
         self.active_bytes += grown as u64;
     }
+}
+
+fn keyspace_gone() -> Error {
+    Error::closed("a keyspace of the batch was dropped: its handle")
 }

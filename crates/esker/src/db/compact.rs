@@ -7,6 +7,7 @@
 //!
 //! One compaction runs at a time. What was asked for goes before what is due.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::cursor::Cursor;
@@ -140,13 +141,20 @@ impl Store {
     /// The picker's view of a keyspace.
     fn pick_state<'s>(&self, structure: &'s Structure, core: &KeyspaceCore) -> PickState<'s> {
         let version = &structure.state.keyspaces[&core.id].version;
-        let state = PickState::new(
+        let mut policy = pick::Policy::new(
             structure.state.fixed.level_base_bytes,
-            self.memtable_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            self.memtable_bytes.load(Ordering::Relaxed),
+        );
+        if let pick::L0Rule::Tiered(tiering) = &mut policy.l0 {
+            tiering.step_bytes = u64::MAX;
+        }
+        let state = PickState::new(
+            policy,
             version.tables().map(|(level, meta)| pick::PickTable {
                 id: meta.id,
                 level,
                 range: &meta.range,
+                swept_to: None,
                 bytes: meta.bytes,
                 entries: meta.entries,
                 keys: meta.keys,
@@ -230,7 +238,9 @@ impl Store {
         self.flush_all()?;
         self.wait_until_nothing_is_due()?;
         self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::L0).map(|_| ()))?;
-        self.wait_until_nothing_is_due()
+        self.wait_until_nothing_is_due()?;
+        self.give_back_log_space();
+        Ok(())
     }
 
     fn for_each_keyspace(
@@ -287,7 +297,7 @@ fn merge_source(inputs: &[(usize, Arc<Table>)]) -> Box<dyn Cursor> {
         }
     }
     for tables in sorted.into_values() {
-        sources.push(RunCursor::Level(LevelCursor::once(tables.into())));
+        sources.push(RunCursor::Level(LevelCursor::once(tables.into_iter().collect())));
     }
     Box::new(MergeCursor::new(sources))
 }
@@ -425,6 +435,7 @@ fn compaction_edit(
     let mut counters = state.counters;
     counters.compactions += 1;
     counters.moves += u64::from(plan.kind == PlanKind::Move);
+    counters.l0_merges += u64::from(plan.target == 0);
     counters.compaction_bytes_read += report.bytes_read;
     counters.compaction_bytes_written += report.bytes_written;
     edit.counters = Some(counters);

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo};
+use crate::base::names::FileName;
 use crate::db::commit::{Rotation, Writer};
 use crate::db::health::HealthState;
 use crate::db::options::Reserve;
@@ -52,6 +53,7 @@ impl Store {
         if writer.next_seq > writer.segment_first_seq {
             self.rotate_log(writer, Rotation::ForFreeze)?;
         }
+        full.freeze();
         let fresh = self.settings.memtable();
         let mut structure = self.structure();
         let core = Arc::clone(structure.core(id).expect("an active memtable has a keyspace"));
@@ -80,18 +82,24 @@ impl Store {
     /// Goes on in a new log segment.
     pub fn rotate_log(&self, writer: &mut Writer, why: Rotation) -> Result<()> {
         let number = SegmentNo(self.new_file_number());
+        let spare = self.spares.take();
         let rotated = match why {
-            Rotation::ForFreeze => writer.log.rotate(number, writer.next_seq),
-            Rotation::AfterFailure => writer.log.replace(number, writer.next_seq),
+            Rotation::ForFreeze => writer.log.rotate(number, writer.next_seq, spare),
+            Rotation::AfterFailure => writer.log.replace(number, writer.next_seq, spare),
         };
         let sealed = match rotated {
             Ok(sealed) => sealed,
-            Err(error) if why == Rotation::ForFreeze => {
-                return Err(self.append_failed(writer, error));
+            Err(error) => {
+                writer.log_orphans.push(FileName::Log(number));
+                writer.log_orphans.extend(spare);
+                return Err(match why {
+                    Rotation::ForFreeze => self.append_failed(writer, error),
+                    Rotation::AfterFailure => error,
+                });
             }
-            Err(error) => return Err(error),
         };
         let mut structure = self.structure();
+        structure.obsolete.append(&mut writer.log_orphans);
         if let Some(last) = structure.segments.back_mut() {
             last.last_seq = Some(writer.next_seq.minus_one());
             last.bytes = Some(sealed.bytes);

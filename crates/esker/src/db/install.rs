@@ -56,6 +56,8 @@ impl Store {
                 return Err(error);
             }
         };
+        #[cfg(any(test, feature = "planted"))]
+        self.retire_too_early(&next);
         match self.write_edit(manifest, &edit) {
             Ok(manifest) => Ok(self.publish_edit(manifest, next, |s| publish(s, found))),
             Err(error) => {
@@ -170,7 +172,7 @@ impl Store {
         drop(structure);
         let marked = manifest.mark();
         if marked.is_ok() {
-            self.remove_files(&obsolete);
+            self.retire_files(&obsolete);
         }
         let mut structure = self.structure();
         structure.manifest = match marked {

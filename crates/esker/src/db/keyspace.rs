@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::batch::WriteBatch;
+use crate::base::batch::{Op, WriteBatch};
 use crate::base::error::Result;
 use crate::base::hash::key_hash;
 use crate::base::key::SeqNo;
@@ -13,9 +13,9 @@ use crate::base::value::Value;
 use crate::db::options::{Durability, WriteOptions};
 use crate::db::snapshot::Snapshot;
 use crate::db::store::{KeyspaceCore, Store};
+use crate::read::get::FoundEntry;
 use crate::read::scan::{Cursor, Iter};
 use crate::read::view::Sources;
-use crate::read::get::FoundEntry;
 use crate::sstable::{Lookup, Reach, with_pages};
 
 /// Keeps a store open: the last one closes it.
@@ -86,9 +86,7 @@ impl Keyspace {
     /// # Durability
     /// As [`Options::durability`](crate::Options::durability) says.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        let mut batch = self.one_op();
-        batch.push_put(self.core.id, key.as_ref(), value.as_ref());
-        self.write(batch)
+        self.write_op(Op::put(self.core.id, key.as_ref(), value.as_ref()))
     }
 
     /// Removes `key`; one that is not there is no error.
@@ -96,17 +94,12 @@ impl Keyspace {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<()> {
-        let mut batch = self.one_op();
-        batch.push_delete(self.core.id, key.as_ref());
-        self.write(batch)
+        self.write_op(Op::delete(self.core.id, key.as_ref()))
     }
 
-    fn one_op(&self) -> WriteBatch {
-        let mut batch = WriteBatch::new();
-        if self.core.id != crate::base::key::KeyspaceId::DEFAULT {
-            batch.bind(self.store().instance);
-        }
-        batch
+    fn write_op(&self, op: Op<'_>) -> Result<()> {
+        self.core.check_not_dropped()?;
+        self.store().commit_op(op, self.store().settings.durability)
     }
 
     /// Writes a batch whole or not at all, with the store's durability. Its operations go to the

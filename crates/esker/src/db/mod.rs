@@ -5,11 +5,12 @@
 //! - [`open`]: create or recover, in named steps; [`close`]: the reverse
 //! - [`commit`]: group commit; [`freeze`]: when a memtable is full
 //! - [`install`]: manifest first, then views, then deletions
+//! - [`spares`]: log segments that are used again, and space for the log
 //! - [`flush`]: a frozen memtable becomes an L0 table
 //! - [`compact`]: merges, due or asked for
 //! - [`background`]: which job runs next
 //! - [`keyspace`], [`snapshot`]: the handles
-//! - [`health`]: what still works after trouble
+//! - [`health`]: what still works after trouble; [`memory`]: what is held of the budget
 //! - [`stats`], [`check`], [`dump`]: the store's pictures of itself
 //!
 //! Invariants:
@@ -23,8 +24,8 @@
 //!
 //! Threads and locks: see [`store`]. What a crash leaves: see [`open`].
 //!
-//! Cost of a put: one log append (a system call), one insert (about 100 ns), no allocation that
-//! outlives it. Cost of a get: see [`crate::read::get`].
+//! Cost of a put: one log append (a copy into mapped memory, else a system call), one insert (about
+//! 100 ns), no allocation that outlives it. Cost of a get: see [`crate::read::get`].
 //!
 //! Not here: how bytes look (the formats are on floor 2 and 3), what to merge next (floor 5).
 #![forbid(unsafe_code)]
@@ -61,9 +62,11 @@ pub(crate) mod freeze;
 pub(crate) mod health;
 pub(crate) mod install;
 pub(crate) mod keyspace;
+pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod snapshot;
+pub(crate) mod spares;
 pub(crate) mod stats;
 pub(crate) mod store;
 

@@ -28,9 +28,11 @@ use crate::db::commit::{CommitQueue, Writer};
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
 use crate::db::snapshot::Snapshots;
+use crate::db::spares::Spares;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
 use crate::env::{Env, JobSource};
 use crate::memtable::Memtable;
+use crate::read::fences::Level;
 use crate::read::view::View;
 use crate::sstable::Table;
 use crate::version::{FixedOptions, Found, Manifest, StoreState, Version, read_manifest};
@@ -92,6 +94,7 @@ pub(crate) fn open(
         recovered.log_number,
         recovered.last_sealed,
         recovered.next_seq,
+        settings.memtable_bytes,
     )?;
     let store = assemble(disk, env, settings, pool, recovered, views, manifest, log, &listing);
     store.lock.lock().expect("nobody else has it yet").replace(lock);
@@ -260,11 +263,10 @@ fn open_tables(
 pub(crate) fn open_levels(
     version: &Version,
     open: &mut dyn FnMut(&crate::version::TableMeta) -> Result<Arc<Table>>,
-) -> Result<[Arc<[Arc<Table>]>; crate::base::limits::LEVELS]> {
-    let mut levels = std::array::from_fn(|_| Arc::new([]) as Arc<[Arc<Table>]>);
+) -> Result<[Level; crate::base::limits::LEVELS]> {
+    let mut levels: [Level; crate::base::limits::LEVELS] = Default::default();
     for (n, level) in levels.iter_mut().enumerate() {
-        let tables: Result<Vec<_>> = version.level(n).iter().map(|meta| open(meta)).collect();
-        *level = tables?.into();
+        *level = version.level(n).iter().map(|meta| open(meta)).collect::<Result<_>>()?;
     }
     Ok(levels)
 }
@@ -311,6 +313,7 @@ fn assemble(
     });
     let queue = CommitQueue::default();
     let syncer = log.syncer();
+    let spares = Spares::new(recovered.log_number);
     queue.open(Writer {
         log,
         next_seq: recovered.next_seq,
@@ -318,6 +321,7 @@ fn assemble(
         actives: recovered.memtables,
         segment_first_seq: recovered.next_seq,
         log_broken: None,
+        log_orphans: Vec::new(),
     });
     Arc::new(Store {
         disk,
@@ -327,6 +331,7 @@ fn assemble(
         pool,
         queue,
         syncer,
+        spares,
         visible: AtomicU64::new(recovered.next_seq.minus_one().get()),
         snapshots: Snapshots::default(),
         memtable_bytes: AtomicU64::new(settings.memtable_bytes),
@@ -438,9 +443,7 @@ impl Store {
 impl Settings {
     /// A memtable of the configured scale.
     pub fn memtable(&self) -> Arc<Memtable> {
-        Arc::new(match self.scale.chunk_bytes {
-            Some(bytes) => Memtable::with_chunk_bytes(bytes),
-            None => Memtable::new(),
-        })
+        let full_bytes = usize::try_from(self.memtable_bytes).unwrap_or(usize::MAX);
+        Arc::new(Memtable::new(full_bytes, &self.chunks))
     }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::base::error::{Error, Result};
 use crate::cache::FramePool;
 use crate::db::Db;
-use crate::db::store::FROZEN_MAX;
+use crate::db::memory::{MEMTABLE_SHARE, frames_bytes};
 use crate::env::Env;
 use crate::epoch::Domain;
+use crate::memtable::ChunkPool;
 use crate::sstable::PAGE_BYTES;
 
 /// How durable a write is when it is acknowledged.
@@ -50,8 +51,8 @@ pub(crate) struct Scale {
     pub pool_bytes_max: usize,
     /// How much a background job does in one step.
     pub step_bytes: usize,
-    /// The first chunk of a memtable's arena; `None`: the memtable's own choice.
-    pub chunk_bytes: Option<usize>,
+    /// The first chunk of a memtable's arena.
+    pub chunk_bytes: usize,
     /// Whether space is set aside for a full disk.
     pub reserve: Reserve,
 }
@@ -64,9 +65,6 @@ pub(crate) enum Reserve {
     /// Not at all: tests of tiny disks.
     None,
 }
-
-/// One takes writes, two wait for their flush.
-const MEMTABLES_MAX: u64 = 1 + FROZEN_MAX as u64;
 
 /// Least and most bytes of a memtable.
 const MEMTABLE_BYTES_MIN: u64 = 1 << 10;
@@ -91,7 +89,7 @@ impl Options {
                 level_base_bytes: None,
                 pool_bytes_max: usize::MAX,
                 step_bytes: 1 << 20,
-                chunk_bytes: None,
+                chunk_bytes: 64 << 10,
                 reserve: Reserve::Kept,
             },
         }
@@ -107,7 +105,7 @@ impl Options {
     }
 
     /// Bytes of writes that are gathered in memory before they become a table: 1 KiB to 4 GiB, at
-    /// most half the memory budget. Default: 64 MiB or an eighth of the budget, what is less. It
+    /// most an eighth of the memory budget. Default: 64 MiB or an eighth of the budget, what is less. It
     /// caps the active memtables of all keyspaces together. Larger ones make fewer, larger tables
     /// and a longer log to read at open. When a store is created it also fixes `max_bytes` of its
     /// levels, 10 memtables for L0 and ten times more for each deeper one.
@@ -154,10 +152,19 @@ impl Options {
                 level_base_bytes: Some(16),
                 pool_bytes_max: 24 * PAGE_BYTES,
                 step_bytes: 512,
-                chunk_bytes: Some(1 << 10),
+                chunk_bytes: 1 << 10,
                 reserve: Reserve::None,
             },
         }
+    }
+
+    /// As [`tiny`](Self::tiny), with fewer and larger levels: most of a short history is in L1, so
+    /// that L0 is merged within itself and swept in many steps.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn tiny_and_wide() -> Self {
+        let tiny = Self::tiny();
+        let scale = Scale { level_base_bytes: Some(1 << 10), ..tiny.scale };
+        Self { memtable_bytes: Some(1 << 10), scale, ..tiny }
     }
 
     /// The values to run with, or why they cannot be.
@@ -168,21 +175,27 @@ impl Options {
                 "memory_budget of {budget} bytes: at least {MEMORY_BUDGET_MIN} are needed"
             )));
         }
-        let memtable_bytes = self.memtable_bytes.unwrap_or((64 << 20).min(budget / 8));
+        let memtable_bytes = self.memtable_bytes.unwrap_or((64 << 20).min(budget / MEMTABLE_SHARE));
         check_memtable_bytes(memtable_bytes)?;
-        if memtable_bytes > budget / 2 {
+        if memtable_bytes > budget / MEMTABLE_SHARE {
             return Err(Error::invalid(format!(
-                "memtable_bytes of {memtable_bytes} is more than half of the memory_budget of \
-                 {budget} bytes: raise the budget or lower it"
+                "memtable_bytes of {memtable_bytes} is more than an eighth of the memory_budget of \
+                 {budget} bytes, and four of them may be held at a time: raise the budget or lower it"
             )));
         }
         Ok(Settings {
             memtable_bytes,
-            pool_bytes: usize::try_from(budget - MEMTABLES_MAX * memtable_bytes.min(budget / 4))
+            memory_budget: budget,
+            pool_bytes: usize::try_from(frames_bytes(budget, memtable_bytes))
                 .unwrap_or(usize::MAX)
                 .min(self.scale.pool_bytes_max),
             level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
             durability: self.durability,
+            // One memtable's worth is kept for the next one.
+            chunks: Arc::new(ChunkPool::new(
+                self.scale.chunk_bytes,
+                usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
+            )),
             scale: self.scale.clone(),
         })
     }
@@ -211,10 +224,13 @@ pub(crate) enum IfMissing {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub memtable_bytes: u64,
+    pub memory_budget: u64,
     /// What is left of the memory budget for blocks, indexes and filters.
     pub pool_bytes: usize,
     pub level_base_bytes: u64,
     pub durability: Durability,
+    /// Where memtables get their memory.
+    pub chunks: Arc<ChunkPool>,
     pub scale: Scale,
 }
 

@@ -7,6 +7,7 @@ use crate::base::limits::LEVELS;
 use crate::compaction::shape;
 use crate::db::health::HealthState;
 use crate::db::keyspace::Keyspace;
+use crate::db::memory::MemoryUse;
 use crate::version::KeyspaceCounters;
 
 /// One level of a keyspace.
@@ -47,6 +48,10 @@ pub struct Stats {
     pub compactions: u64,
     /// Of these, the ones that only moved a table to the next level.
     pub moves: u64,
+    /// Of these, the ones that merged tables of L0 into one of L0.
+    pub l0_merges: u64,
+    /// Steps of sweeps of L0 into L1; a whole sweep is one compaction.
+    pub sweep_steps: u64,
     /// Bytes of the tables that they read.
     pub compaction_bytes_read: u64,
     /// Bytes of the tables that they wrote.
@@ -63,6 +68,8 @@ pub struct Stats {
     pub log_bytes_written: u64,
     /// The whole store: bytes of cached blocks.
     pub cache_bytes: u64,
+    /// The whole store: memory held, of the budget.
+    pub memory: MemoryUse,
     /// The whole store: live snapshots.
     pub snapshots: u64,
     /// The whole store: what works.
@@ -90,7 +97,7 @@ impl Keyspace {
     /// Its figures.
     pub fn stats(&self) -> Stats {
         let store = self.store();
-        let (counters, view, compactions_pending) = {
+        let (counters, view, compactions_pending, memory) = {
             let structure = store.structure();
             let counters = structure
                 .state
@@ -98,7 +105,7 @@ impl Keyspace {
                 .get(&self.core().id)
                 .map_or_else(KeyspaceCounters::default, |keyspace| keyspace.counters);
             let pending = store.compactions_pending(&structure, self.core());
-            (counters, self.core().view(), pending)
+            (counters, self.core().view(), pending, store.memory_use(&structure))
         };
         let level_bytes: Vec<u64> = view
             .levels
@@ -117,6 +124,8 @@ impl Keyspace {
             flush_bytes: counters.flush_bytes,
             compactions: counters.compactions,
             moves: counters.moves,
+            l0_merges: counters.l0_merges,
+            sweep_steps: counters.sweep_steps,
             compaction_bytes_read: counters.compaction_bytes_read,
             compaction_bytes_written: counters.compaction_bytes_written,
             compactions_pending,
@@ -125,6 +134,7 @@ impl Keyspace {
             memtable_bytes: view.memtables().map(|memtable| memtable.bytes() as u64).sum(),
             log_bytes_written: store.log_bytes_written.load(Ordering::Relaxed),
             cache_bytes: store.pool.bytes() as u64,
+            memory,
             snapshots: store.snapshots.count() as u64,
             health: store.health.state(),
             foreign_files: store.foreign_files.clone(),

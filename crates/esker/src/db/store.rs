@@ -31,6 +31,7 @@ use crate::db::compact::{ManualCompaction, RunningCompaction};
 use crate::db::health::Health;
 use crate::db::options::Settings;
 use crate::db::snapshot::Snapshots;
+use crate::db::spares::Spares;
 use crate::env::{Env, Workers};
 use crate::epoch::{Domain, Guard, Shelf};
 use crate::memtable::Memtable;
@@ -60,6 +61,7 @@ pub(crate) struct Store {
     pub pool: Arc<FramePool>,
     pub queue: CommitQueue,
     pub syncer: Arc<LogSyncer>,
+    pub spares: Spares,
     /// The last sequence number that reads may see.
     pub visible: AtomicU64,
     pub snapshots: Snapshots,
@@ -236,7 +238,7 @@ impl Structure {
     }
 
     /// All memtables of all keyspaces.
-    fn memtables(&self) -> Vec<Arc<Memtable>> {
+    pub fn memtables(&self) -> Vec<Arc<Memtable>> {
         let views: Vec<_> = self.keyspaces.values().map(|core| core.view()).collect();
         views.iter().flat_map(|view| view.memtables()).cloned().collect()
     }

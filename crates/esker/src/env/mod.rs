@@ -61,11 +61,13 @@ pub enum Lane {
     Flush,
     /// Compactions.
     Compaction,
+    /// Space for the log, ahead of its end: short, and a writer may be faster.
+    Log,
 }
 
 impl Lane {
     /// All lanes.
-    pub const ALL: [Self; 2] = [Self::Flush, Self::Compaction];
+    pub const ALL: [Self; 3] = [Self::Flush, Self::Compaction, Self::Log];
 }
 
 /// Where workers get their jobs: a store.

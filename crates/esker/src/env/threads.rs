@@ -75,6 +75,7 @@ impl Env for ThreadEnv {
             let name = match lane {
                 Lane::Flush => "esker-flush",
                 Lane::Compaction => "esker-compact",
+                Lane::Log => "esker-log",
             };
             let handle = thread::Builder::new().name(name.into()).spawn(move || worker.run())?;
             workers.threads.push(handle.thread().id());

@@ -121,6 +121,7 @@ impl Domain {
     }
 
     /// Pins the epoch for this thread until the guard is dropped. Pins may be nested.
+    #[inline]
     pub fn pin(&self) -> Guard<'_> {
         let slot = self.slots.get(self.own_slot());
         let pins = slot.pins.load(Relaxed);
@@ -155,11 +156,9 @@ impl Domain {
 
     /// The number of this thread's slot.
     fn own_slot(&self) -> usize {
-        OWN.with_borrow_mut(|own| {
-            match own.iter().find(|slot| slot.domain == self.id) {
-                Some(slot) => slot.number,
-                None => self.take_slot(own),
-            }
+        OWN.with_borrow_mut(|own| match own.iter().find(|slot| slot.domain == self.id) {
+            Some(slot) => slot.number,
+            None => self.take_slot(own),
         })
     }
 

@@ -4,14 +4,15 @@ use super::Memtable;
 use super::entry::Entry;
 use super::node::Node;
 use super::tree::Arenas;
+use crate::base::hash::key_hash;
 use crate::base::invariant;
 use crate::base::key::{head, shared_prefix_bytes};
 
 impl<const WIDTH: usize> Memtable<WIDTH> {
-    /// Asserts M1 to M5, and what can be seen of M6 and M7; more of M6 shows in the tests that
-    /// keep references.
+    /// Asserts M1 to M5, M9, and what can be seen of M6 and M7; more of M6 shows in the tests
+    /// that keep references.
     pub(super) fn check(&self) {
-        let arenas = self.latch.read().expect("no writer panicked");
+        let arenas = self.latch.lock().expect("no writer panicked");
         let Some(root) = self.tree.root() else {
             invariant!(M7, self.is_empty() && self.bytes() == 0);
             return;
@@ -22,17 +23,21 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
         let mut first = root;
         while !first.is_leaf() {
             check_level(first, &arenas, prefix_bytes);
-            first = first.child(0);
+            first = child(first, 0);
         }
         check_level(first, &arenas, prefix_bytes);
         self.check_figures(first);
+        if let Some(filter) = self.filter.get() {
+            let passes = |key: &[u8]| filter.may_contain(key_hash(key));
+            self.tree.for_each_key(|key| invariant!(M9, passes(key), "{key:?}"));
+        }
     }
 
     fn check_figures(&self, first: &Node<WIDTH>) {
         let (mut entries, mut user_bytes) = (0, 0);
         let (mut seq_min, mut seq_max) = (u64::MAX, 0);
         for leaf in level(first) {
-            for newest in (0..leaf.count()).map(|at| leaf.entry(at)) {
+            for newest in (0..leaf.count()).map(|at| entry(leaf, at)) {
                 for entry in std::iter::successors(Some(newest), |entry| entry.older()) {
                     entries += 1;
                     user_bytes += (entry.key().len() + entry.value().len()) as u64;
@@ -45,7 +50,7 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
         invariant!(M7, user_bytes == self.user_bytes(), "{user_bytes} bytes");
         let range = self.seq_range().map(|(min, max)| (min.get(), max.get()));
         invariant!(M7, range == Some((seq_min, seq_max)), "{range:?}");
-        invariant!(M7, self.bytes() as u64 > user_bytes);
+        invariant!(M7, self.bytes() as u64 > user_bytes && self.held_bytes() >= self.bytes());
     }
 }
 
@@ -67,13 +72,13 @@ fn check_level<const WIDTH: usize>(first: &Node<WIDTH>, arenas: &Arenas, tree_pr
         invariant!(M3, node.prefix_bytes() == prefix_bytes, "{prefix_bytes} bytes");
         check_slots(node);
         if node.is_leaf() {
-            (0..node.count()).for_each(|at| check_versions(node.entry(at), arenas));
+            (0..node.count()).for_each(|at| check_versions(entry(node, at), arenas));
         }
     }
     // The parents' children, in order, are the level below: none is missing, none in excess.
     if !first.is_leaf() {
-        let children = level(first).flat_map(|node| (0..node.count()).map(|at| node.child(at)));
-        let below = level(first.child(0));
+        let children = level(first).flat_map(|node| (0..node.count()).map(|at| child(node, at)));
+        let below = level(child(first, 0));
         invariant!(M2, children.map(Node::as_raw).eq(below.map(Node::as_raw)));
     }
 }
@@ -121,4 +126,12 @@ fn check_versions(newest: Entry<'_>, arenas: &Arenas) {
 
 fn key_of<const WIDTH: usize>(node: &Node<WIDTH>, at: usize) -> Option<&[u8]> {
     node.slot_low(at).map(Entry::key)
+}
+
+fn entry<const WIDTH: usize>(leaf: &Node<WIDTH>, at: usize) -> Entry<'_> {
+    leaf.entry(at).expect("a used slot")
+}
+
+fn child<const WIDTH: usize>(node: &Node<WIDTH>, at: usize) -> &Node<WIDTH> {
+    node.child(at).expect("a used slot")
 }

@@ -1,22 +1,25 @@
 //! The walk over a memtable, forward and backward, beside inserts.
 //!
-//! A cursor copies the slots of one leaf at a time under the latch, with the leaf's high fence,
-//! and walks the copy without it: entries never change and never move. Behind the copy it goes on
+//! A cursor copies the slots of one leaf at a time, with the leaf's high fence, makes sure that the
+//! leaf did not change meanwhile, and walks the copy: entries never change and never move. Behind
+//! the copy it goes on
 //! at the high fence, before it at the first key copied, each by a new descent; since nothing is
 //! removed, what lies there is all that lay there when the leaf was copied, and perhaps more.
 //! So an entry older than the last `seek*` is met exactly once, in order; a newer one is
 //! met in order, or not at all.
 //!
-//! Cost: one latch and one descent per leaf (some 30 to 64 keys), a few ns per key for both.
+//! Cost: one descent per leaf (some 30 to 64 keys), a few ns per key for both.
 
 use std::sync::Arc;
 
+use super::descent::Glimpse;
 use super::entry::{Entry, EntryPtr};
-use super::node::Node;
+use super::node::Torn;
+use super::search::Heads;
 use super::tree::Tree;
 use super::{DEFAULT_WIDTH, Memtable};
 use crate::base::cursor::Cursor;
-use crate::base::error::Result;
+use crate::base::error;
 use crate::base::key::{SeqNo, Tag};
 
 /// A [`Cursor`] over all versions in a memtable, which it keeps alive.
@@ -29,9 +32,16 @@ pub struct MemtableCursor<const WIDTH: usize = DEFAULT_WIDTH> {
     current: Option<EntryPtr>,
 }
 
+/// A walk forward asks for the entry this many keys ahead: entries lie in memory in the order in
+/// which they were written, so each would be a miss.
+const KEYS_AHEAD: usize = 8;
+
+/// A slot of a leaf, unless there is none.
+type Place<'t, const WIDTH: usize> = Option<(Glimpse<'t, WIDTH>, usize)>;
+
 /// What a leaf held at one moment.
 struct LeafCopy<const WIDTH: usize> {
-    /// The newest version of each key, then `None`s.
+    /// The newest version of each key, `count` of them; behind them whatever was there before.
     slots: [Option<EntryPtr>; WIDTH],
     count: usize,
     high: Option<EntryPtr>,
@@ -48,6 +58,9 @@ impl<const WIDTH: usize> MemtableCursor<WIDTH> {
         if self.at + 1 < self.leaf.count {
             self.at += 1;
             self.current = self.leaf.slots[self.at];
+            if let Some(Some(ahead)) = self.leaf.slots.get(self.at + KEYS_AHEAD) {
+                entry_of(&self.memtable, *ahead).prefetch();
+            }
             return;
         }
         let Self { memtable, leaf, .. } = self;
@@ -56,7 +69,7 @@ impl<const WIDTH: usize> MemtableCursor<WIDTH> {
             return;
         };
         let key = entry_of(memtable, high).key();
-        leaf.copy(memtable, |tree| tree.at_or_after(key));
+        leaf.copy(memtable, |tree, heads| tree.at_or_after(key, heads));
         self.at = 0;
         self.current = leaf.slots[0];
     }
@@ -70,7 +83,7 @@ impl<const WIDTH: usize> MemtableCursor<WIDTH> {
         let Self { memtable, leaf, .. } = self;
         let first = leaf.slots[0].expect("a copied leaf holds an entry");
         let key = entry_of(memtable, first).key();
-        let found = leaf.copy(memtable, |tree| tree.before(key));
+        let found = leaf.copy(memtable, |tree, heads| tree.before(key, heads));
         self.stand_at(found);
     }
 
@@ -107,21 +120,22 @@ fn entry_of<const WIDTH: usize>(_memtable: &Arc<Memtable<WIDTH>>, ptr: EntryPtr)
 }
 
 impl<const WIDTH: usize> LeafCopy<WIDTH> {
-    /// Copies the leaf that `find` finds, and returns the slot that it names. Without one the
-    /// copy stays as it is.
+    /// Copies the leaf that `find` finds, and returns the slot that it names. Without one the copy
+    /// is worth nothing.
     fn copy(
         &mut self,
         memtable: &Memtable<WIDTH>,
-        find: impl for<'t> FnOnce(&'t Tree<WIDTH>) -> Option<(&'t Node<WIDTH>, usize)>,
+        find: impl for<'t> Fn(&'t Tree<WIDTH>, Heads) -> Result<Place<'t, WIDTH>, Torn>,
     ) -> Option<usize> {
-        memtable.read(|tree| {
-            let (node, at) = find(tree)?;
-            self.count = node.count();
-            for (slot, i) in self.slots.iter_mut().zip(0..node.count()) {
-                *slot = Some(node.entry(i).ptr());
+        memtable.read(|tree, heads| {
+            let Some((leaf, at)) = find(tree, heads)? else { return Ok(None) };
+            self.count = leaf.node.count();
+            for (slot, i) in self.slots.iter_mut().zip(0..self.count) {
+                *slot = leaf.node.entry(i).map(Entry::ptr);
             }
-            self.high = node.high().map(Entry::ptr);
-            Some(at)
+            self.high = leaf.node.high().map(Entry::ptr);
+            leaf.holds()?;
+            Ok(Some(at))
         })
     }
 }
@@ -131,23 +145,25 @@ impl<const WIDTH: usize> Cursor for MemtableCursor<WIDTH> {
         self.current.is_some()
     }
 
-    fn seek_first(&mut self) -> Result<()> {
-        let found = self.leaf.copy(&self.memtable, |tree| tree.first_leaf().map(|leaf| (leaf, 0)));
+    fn seek_first(&mut self) -> error::Result<()> {
+        let found =
+            self.leaf.copy(&self.memtable, |tree, _| Ok(tree.first_leaf()?.map(|leaf| (leaf, 0))));
         self.at = 0;
         self.current = found.and_then(|at| self.leaf.slots[at]);
         Ok(())
     }
 
-    fn seek_last(&mut self) -> Result<()> {
-        let found = self
-            .leaf
-            .copy(&self.memtable, |tree| tree.last_leaf().map(|leaf| (leaf, leaf.count() - 1)));
+    fn seek_last(&mut self) -> error::Result<()> {
+        let found = self.leaf.copy(&self.memtable, |tree, _| {
+            Ok(tree.last_leaf()?.map(|leaf| (leaf, leaf.node.last_slot())))
+        });
         self.stand_at(found);
         Ok(())
     }
 
-    fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
-        let Some(at) = self.leaf.copy(&self.memtable, |tree| tree.at_or_after(key)) else {
+    fn seek(&mut self, key: &[u8], seq: SeqNo) -> error::Result<()> {
+        let Some(at) = self.leaf.copy(&self.memtable, |tree, heads| tree.at_or_after(key, heads))
+        else {
             self.current = None;
             return Ok(());
         };
@@ -166,13 +182,13 @@ impl<const WIDTH: usize> Cursor for MemtableCursor<WIDTH> {
         Ok(())
     }
 
-    fn seek_before(&mut self, key: &[u8]) -> Result<()> {
-        let found = self.leaf.copy(&self.memtable, |tree| tree.before(key));
+    fn seek_before(&mut self, key: &[u8]) -> error::Result<()> {
+        let found = self.leaf.copy(&self.memtable, |tree, heads| tree.before(key, heads));
         self.stand_at(found);
         Ok(())
     }
 
-    fn next(&mut self) -> Result<()> {
+    fn next(&mut self) -> error::Result<()> {
         if !self.valid() {
             return Ok(());
         }
@@ -183,7 +199,7 @@ impl<const WIDTH: usize> Cursor for MemtableCursor<WIDTH> {
         Ok(())
     }
 
-    fn prev(&mut self) -> Result<()> {
+    fn prev(&mut self) -> error::Result<()> {
         if !self.valid() {
             return Ok(());
         }

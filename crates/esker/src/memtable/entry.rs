@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 
 use super::arena::Arena;
 use crate::base::key::{SeqNo, Tag};
+use crate::base::simd::prefetch_address;
 
 /// Alignment of entries.
 pub(super) const ENTRY_ALIGN: usize = align_of::<Header>();
@@ -87,6 +88,13 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     pub(super) fn ptr(self) -> EntryPtr {
         self.at
+    }
+
+    /// Asks for the first two cache lines of the entry.
+    pub(super) fn prefetch(self) {
+        let first: *const Header = self.at.as_raw();
+        prefetch_address(first);
+        prefetch_address(first.wrapping_byte_add(64));
     }
 
     pub(super) fn tag(self) -> Tag {
@@ -225,9 +233,15 @@ fn chain_before(older: Entry<'_>) -> Chain {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::Arc;
 
     use super::*;
     use crate::base::key::Kind;
+    use crate::memtable::chunk::ChunkPool;
+
+    fn arena() -> Arena {
+        Arena::new(&Arc::new(ChunkPool::new(1024, 0)), 0, ENTRY_ALIGN)
+    }
 
     fn put(seq: u64) -> Tag {
         Tag::new(SeqNo::new(seq), Kind::Put)
@@ -246,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_entry_reads_as_it_was_written() {
-        let mut arena = Arena::new(1024, ENTRY_ALIGN);
+        let mut arena = arena();
         for (key, value) in [(&b""[..], &b""[..]), (b"k", b""), (b"", b"v"), (b"key", &[7; 3000])] {
             let ptr = write(&mut arena, key, put(3), value, None);
             // SAFETY: the arena lives to the end of the test.
@@ -258,7 +272,7 @@ mod tests {
 
     #[test]
     fn skips_are_those_of_the_worked_example() {
-        let mut arena = Arena::new(1024, ENTRY_ALIGN);
+        let mut arena = arena();
         // SAFETY: the arena lives to the end of the test.
         let mut at = unsafe { chain(&mut arena, 8).get() };
         let mut skips = Vec::new();
@@ -272,7 +286,7 @@ mod tests {
     #[test]
     fn m4_any_version_is_logarithmically_many_steps_away() {
         let versions = 100_000;
-        let mut arena = Arena::new(1 << 16, ENTRY_ALIGN);
+        let mut arena = arena();
         // SAFETY: the arena lives to the end of the test.
         let newest = unsafe { chain(&mut arena, versions).get() };
         let log2 = u64::from(u64::BITS - versions.leading_zeros());

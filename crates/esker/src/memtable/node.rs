@@ -1,33 +1,45 @@
 //! Nodes: up to `WIDTH` slots in the order of their keys, searched by 8-byte heads.
 //!
 //! ```text
-//! level, prefix length, count, low fence, high fence, right link      one cache line of 64 bytes
+//! version, level, prefix length, count, low fence, high fence, right link    one cache line
 //! heads  [u64; WIDTH]    the 8 bytes of each slot's key after the node's prefix; unused: u64::MAX
 //! slots  [ptr; WIDTH]    leaf: the newest version of a key; inner: a child
 //! ```
 //!
 //! A leaf slot's key is its entry's, an inner slot's key is its child's low fence, and a fence is
-//! the address of an entry that has the key. A search is a branchless binary search of the heads,
-//! all of whose cache lines are asked for before it starts. Only slots whose head is equal are
-//! compared by their whole keys.
+//! the address of an entry that has the key.
 //!
-//! Every field that changes is an atomic and nodes are only ever reached by `&`: readers without
-//! the latch are a matter of a version word (the first line has room) and of checking it, not of
-//! another layout. Pointers are stored with `Release`, after what they lead to is complete.
+//! # Readers beside the writer
+//!
+//! Whoever reads notes the version, loads what it needs, and asks whether the version is still the
+//! same. If not, what it loaded may be half of one state and half of another: it is thrown away.
+//! The version is odd while the writer changes the node: [`Node::begin_change`] and
+//! [`Node::end_change`] stand around every change but one. A newer version of a key replaces the
+//! older one in its slot without, because both are right.
+//!
+//! What is thrown away must still be harmless. Level and low fence never change. Lengths and
+//! positions that were loaded are checked before something is cut by them. Pointers are stored
+//! with `Release` after what they lead to is complete, and loaded with `Acquire`; what they lead
+//! to is never moved and never freed before the memtable is (M6). So every pointer that ever
+//! stood in a slot may be followed, and a stale one leads to something stale, not to something
+//! wrong.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64};
 
 use super::arena::Arena;
 use super::entry::{Entry, EntryPtr, Header};
+use super::search::Heads;
+use super::sync::{AtomicPtr, AtomicU16, AtomicU64, fence};
 use crate::base::key::{head, shared_prefix_bytes};
-use crate::base::simd::{kernels, prefetch};
+use crate::base::simd::prefetch;
 
 /// Heads, or slots, in a cache line.
 const LINE: usize = 8;
 
 #[repr(C, align(64))]
 pub(super) struct Node<const WIDTH: usize> {
+    /// Odd while the node is being changed.
+    version: AtomicU64,
     /// 0 for leaves.
     level: u8,
     prefix_bytes: AtomicU16,
@@ -44,6 +56,11 @@ pub(super) struct Node<const WIDTH: usize> {
 /// Starts at a cache line.
 #[repr(align(64))]
 struct Lines<T>(T);
+
+/// What was read of a node belongs to different states of it, or it is being changed: to be tried
+/// again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Torn;
 
 /// What an inner or leaf slot holds, with the entry that has its key.
 #[derive(Clone, Copy)]
@@ -62,38 +79,8 @@ impl<'a> Slot<'a> {
     }
 }
 
+/// What readers and the writer look at.
 impl<const WIDTH: usize> Node<WIDTH> {
-    /// An empty node with these fences, in the arena of nodes; the caller publishes it.
-    pub(super) fn alloc<'a>(
-        arena: &mut Arena,
-        level: u8,
-        low: Option<Entry<'a>>,
-        next: Option<&'a Self>,
-    ) -> &'a Self {
-        const { assert!(WIDTH >= 3 && WIDTH <= u16::MAX as usize) };
-        let raw = |entry: Option<Entry<'_>>| match entry {
-            Some(entry) => entry.ptr().as_raw(),
-            None => std::ptr::null_mut(),
-        };
-        let node = Self {
-            level,
-            prefix_bytes: AtomicU16::new(0),
-            count: AtomicU16::new(0),
-            low: low.map(Entry::ptr),
-            high: AtomicPtr::new(raw(next.and_then(Self::low))),
-            right: AtomicPtr::new(next.map_or(std::ptr::null_mut(), Self::as_raw)),
-            heads: Lines([const { AtomicU64::new(u64::MAX) }; WIDTH]),
-            slots: [const { AtomicPtr::new(std::ptr::null_mut()) }; WIDTH],
-        };
-        let place = arena.alloc(size_of::<Self>()).cast::<Self>();
-        // SAFETY: the piece is ours alone, large enough, and aligned because the arena of nodes
-        // is (M6); it is complete before the reference exists, and from then on only `&` do.
-        unsafe {
-            place.write(node);
-            place.as_ref()
-        }
-    }
-
     /// The node that a raw pointer of [`Self::as_raw`] leads to.
     ///
     /// # Safety
@@ -108,6 +95,19 @@ impl<const WIDTH: usize> Node<WIDTH> {
         std::ptr::from_ref(self).cast_mut()
     }
 
+    /// The version to compare with afterwards, before anything else is read.
+    pub(super) fn begin_read(&self) -> Result<u64, Torn> {
+        let version = self.version.load(Acquire);
+        if version.is_multiple_of(2) { Ok(version) } else { Err(Torn) }
+    }
+
+    /// Whether all that was read since [`Self::begin_read`] returned `version` is of one state.
+    pub(super) fn end_read(&self, version: u64) -> Result<(), Torn> {
+        // What was loaded before stays before: if a load saw a change, the version's does.
+        fence(Acquire);
+        if self.version.load(Relaxed) == version { Ok(()) } else { Err(Torn) }
+    }
+
     pub(super) fn level(&self) -> u8 {
         self.level
     }
@@ -116,8 +116,13 @@ impl<const WIDTH: usize> Node<WIDTH> {
         self.level == 0
     }
 
+    /// At most `WIDTH`, at any moment.
     pub(super) fn count(&self) -> usize {
         usize::from(self.count.load(Relaxed))
+    }
+
+    pub(super) fn last_slot(&self) -> usize {
+        self.count().saturating_sub(1)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -128,8 +133,9 @@ impl<const WIDTH: usize> Node<WIDTH> {
         usize::from(self.prefix_bytes.load(Relaxed))
     }
 
-    pub(super) fn head_at(&self, at: usize) -> u64 {
-        self.heads.0[at].load(Relaxed)
+    /// Whether one of its fences is open. Its prefix is then the one of all keys of the tree.
+    pub(super) fn is_at_edge(&self) -> bool {
+        self.low.is_none() || self.high.load(Relaxed).is_null()
     }
 
     pub(super) fn low(&self) -> Option<Entry<'_>> {
@@ -147,99 +153,95 @@ impl<const WIDTH: usize> Node<WIDTH> {
         unsafe { Self::from_raw(self.right.load(Acquire)) }
     }
 
-    /// The newest version of the key in a leaf's slot.
-    pub(super) fn entry(&self, at: usize) -> Entry<'_> {
-        assert!(self.is_leaf() && at < self.count(), "slot {at} holds no entry");
-        let raw = self.slots[at].load(Acquire).cast::<Header>();
-        let ptr = EntryPtr::from_raw(raw).expect("a used slot");
-        // SAFETY: the used slots of a leaf hold entries of the same memtable (M6).
-        unsafe { ptr.get() }
+    /// The newest version of the key in a leaf's slot; `None` if the slot was never used.
+    pub(super) fn entry(&self, at: usize) -> Option<Entry<'_>> {
+        assert!(self.is_leaf(), "an inner node holds no entries");
+        let ptr = EntryPtr::from_raw(self.slots[at].load(Acquire).cast::<Header>());
+        // SAFETY: the slots of a leaf hold nothing but entries of the same memtable (M6).
+        ptr.map(|ptr| unsafe { ptr.get() })
     }
 
-    pub(super) fn child(&self, at: usize) -> &Self {
-        assert!(!self.is_leaf() && at < self.count(), "slot {at} holds no child");
+    /// The child in an inner node's slot; `None` if the slot was never used.
+    pub(super) fn child(&self, at: usize) -> Option<&Self> {
+        assert!(!self.is_leaf(), "a leaf holds no children");
         let raw = self.slots[at].load(Acquire).cast::<Self>();
-        // SAFETY: the used slots of an inner node hold nodes of the same memtable (M6).
-        unsafe { Self::from_raw(raw) }.expect("a used slot")
+        // SAFETY: the slots of an inner node hold nothing but nodes of the same memtable (M6).
+        unsafe { Self::from_raw(raw) }
     }
 
     /// The entry that has the slot's key: `None` for the open end at the left edge.
     pub(super) fn slot_low(&self, at: usize) -> Option<Entry<'_>> {
-        if self.is_leaf() { Some(self.entry(at)) } else { self.child(at).low() }
+        if self.is_leaf() { self.entry(at) } else { self.child(at).and_then(Self::low) }
     }
 
-    /// `Ok` of the slot with this key, or `Err` of the first one with a greater key. The key must
-    /// share the node's prefix.
-    pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        let prefix_bytes = self.prefix_bytes();
-        let key_head = head(&key[prefix_bytes..]);
-        let count = self.count();
-        let at = self.heads_below(key_head);
-        if at == count || self.head_at(at) != key_head {
-            return Err(at);
-        }
-        match self.slot_key(at).cmp(&Some(key)) {
-            std::cmp::Ordering::Equal => Ok(at),
-            std::cmp::Ordering::Greater => Err(at),
-            std::cmp::Ordering::Less => self.search_ties(at + 1, count, key, key_head),
-        }
-    }
-
-    /// As `search`, among the slots from `low` on, whose heads are `key_head` or greater.
-    fn search_ties(
-        &self,
-        mut low: usize,
-        mut high: usize,
-        key: &[u8],
-        key_head: u64,
-    ) -> Result<usize, usize> {
-        while low < high {
-            let middle = low.midpoint(high);
-            let order = self.head_at(middle).cmp(&key_head);
-            match order.then_with(|| self.slot_key(middle).cmp(&Some(key))) {
-                std::cmp::Ordering::Equal => return Ok(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        Err(low)
+    pub(super) fn head_at(&self, at: usize) -> u64 {
+        self.heads.0[at].load(Relaxed)
     }
 
     /// How many heads are less than `key_head`. Unused heads never are.
-    fn heads_below(&self, key_head: u64) -> usize {
-        self.prefetch();
-        // SAFETY: an atomic integer has the layout of the integer. Nobody changes a head
-        // meanwhile: whoever searches holds the memtable's latch, and only who has it alone writes.
-        let heads = unsafe { &*std::ptr::from_ref(&self.heads.0).cast::<[u64; WIDTH]>() };
-        kernels().heads_below(heads, key_head)
+    pub(super) fn heads_below(&self, key_head: u64, how: Heads) -> usize {
+        how.below(&self.heads.0, key_head)
     }
 
     /// Asks for all lines of the node that a search or an insert may need: a cold node costs one
     /// round trip to memory, not one for each step of the search and one for the slots.
-    fn prefetch(&self) {
+    pub(super) fn prefetch(&self) {
         self.heads.0.chunks(LINE).for_each(|line| prefetch(&line[0]));
         if self.is_leaf() {
             self.slots.chunks(LINE).for_each(|line| prefetch(&line[0]));
         }
     }
+}
 
-    /// The slot's key; the open end (`None`) is less than every key.
-    fn slot_key(&self, at: usize) -> Option<&[u8]> {
-        self.slot_low(at).map(Entry::key)
+/// What the writer does: one thread at a time.
+impl<const WIDTH: usize> Node<WIDTH> {
+    /// An empty node with these fences, in the arena of nodes; the caller publishes it.
+    pub(super) fn alloc<'a>(
+        arena: &mut Arena,
+        level: u8,
+        low: Option<Entry<'a>>,
+        next: Option<&'a Self>,
+    ) -> &'a Self {
+        const { assert!(WIDTH >= 3 && WIDTH <= u16::MAX as usize) };
+        let raw = |entry: Option<Entry<'_>>| match entry {
+            Some(entry) => entry.ptr().as_raw(),
+            None => std::ptr::null_mut(),
+        };
+        let node = Self {
+            version: AtomicU64::new(0),
+            level,
+            prefix_bytes: AtomicU16::new(0),
+            count: AtomicU16::new(0),
+            low: low.map(Entry::ptr),
+            high: AtomicPtr::new(raw(next.and_then(Self::low))),
+            right: AtomicPtr::new(next.map_or(std::ptr::null_mut(), Self::as_raw)),
+            heads: Lines(std::array::from_fn(|_| AtomicU64::new(u64::MAX))),
+            slots: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
+        };
+        let place = arena.alloc(size_of::<Self>()).cast::<Self>();
+        // SAFETY: the piece is ours alone, large enough, and aligned because the arena of nodes
+        // is (M6); it is complete before the reference exists, and from then on only `&` do.
+        unsafe {
+            place.write(node);
+            place.as_ref()
+        }
     }
 
-    /// The slot of the child between whose fences `key` lies, as it lies between this node's.
-    pub(super) fn child_for(&self, key: &[u8]) -> usize {
-        self.search(key).unwrap_or_else(|at| at - 1)
+    /// From here to [`Self::end_change`] readers find the node torn. Not a guard that ends the
+    /// change when it is dropped: after a panic in between the node must stay torn.
+    pub(super) fn begin_change(&self) {
+        let version = self.version.load(Relaxed);
+        self.version.store(version + 1, Relaxed);
+        // What is stored from now on stays behind: who sees a part of it sees the odd version.
+        fence(Release);
     }
 
-    /// The slot of the child with the greatest low fence below `key`, if this node's is below it.
-    pub(super) fn child_before(&self, key: &[u8]) -> usize {
-        let (Ok(at) | Err(at)) = self.search(key);
-        at - 1
+    pub(super) fn end_change(&self) {
+        let version = self.version.load(Relaxed);
+        self.version.store(version + 1, Release);
     }
 
-    /// Puts a newer version of the same key into a leaf's slot.
+    /// Puts a newer version of the same key into a leaf's slot. Readers may meet either.
     pub(super) fn replace_entry(&self, at: usize, entry: Entry<'_>) {
         self.slots[at].store(entry.ptr().as_raw().cast(), Release);
     }
@@ -258,9 +260,9 @@ impl<const WIDTH: usize> Node<WIDTH> {
         self.set_count(count + 1);
     }
 
-    /// Moves the slots from `from` on to the empty node `right`, and links it in as the right
-    /// neighbour. The caller then inserts, and fits both prefixes.
-    pub(super) fn move_to_right(&self, from: usize, right: &Self) {
+    /// Copies the slots from `from` on to the empty node `right`, which is to become the right
+    /// neighbour.
+    pub(super) fn copy_to_right(&self, from: usize, right: &Self) {
         let count = self.count();
         right.prefix_bytes.store(self.prefix_bytes.load(Relaxed), Relaxed);
         for i in from..count {
@@ -268,21 +270,30 @@ impl<const WIDTH: usize> Node<WIDTH> {
             right.slots[i - from].store(self.slots[i].load(Relaxed), Release);
         }
         right.set_count(count - from);
+    }
+
+    /// Links `right`, which is complete, in as the right neighbour, and keeps the slots below
+    /// `count`.
+    pub(super) fn leave_to_right(&self, count: usize, right: &Self) {
         self.high.store(right.low.map_or(std::ptr::null_mut(), EntryPtr::as_raw), Release);
         self.right.store(right.as_raw(), Release);
-        self.set_count(from);
-        for unused in &self.heads.0[from..count] {
+        for unused in &self.heads.0[count..self.count()] {
             unused.store(u64::MAX, Relaxed);
+        }
+        self.set_count(count);
+    }
+
+    /// The prefix that fits the fences: what both share, or at an open end of the tree what all of
+    /// its keys share.
+    pub(super) fn fitting_prefix_bytes(&self, tree_prefix_bytes: usize) -> usize {
+        match (self.low(), self.high()) {
+            (Some(low), Some(high)) => shared_prefix_bytes(low.key(), high.key()),
+            _ => tree_prefix_bytes,
         }
     }
 
-    /// Fits the prefix to the fences: what both share, or at an open end of the tree what all of
-    /// its keys share.
-    pub(super) fn fit_prefix(&self, tree_prefix_bytes: usize) {
-        let prefix_bytes = match (self.low(), self.high()) {
-            (Some(low), Some(high)) => shared_prefix_bytes(low.key(), high.key()),
-            _ => tree_prefix_bytes,
-        };
+    /// Cuts all heads behind another prefix.
+    pub(super) fn set_prefix_bytes(&self, prefix_bytes: usize) {
         if prefix_bytes == self.prefix_bytes() {
             return;
         }

@@ -9,12 +9,26 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::Memtable;
+use super::{ChunkPool, Memtable};
 use crate::base::cursor::{Cursor, VecCursor};
+use crate::base::hash::key_hash;
 use crate::base::key::{Kind, SeqNo, Tag, compare};
 
 type Model = BTreeMap<(Vec<u8>, Reverse<Tag>), Vec<u8>>;
 type Row = (Vec<u8>, Tag, Vec<u8>);
+
+/// A memtable of nodes with `WIDTH` slots and of small chunks, without a filter.
+fn memtable<const WIDTH: usize>() -> Memtable<WIDTH> {
+    Memtable::with_width(0, &Arc::new(ChunkPool::new(512, 0)))
+}
+
+fn get<'m, const WIDTH: usize>(
+    memtable: &'m Memtable<WIDTH>,
+    key: &[u8],
+    seq: SeqNo,
+) -> Option<(Tag, &'m [u8])> {
+    memtable.get(key, key_hash(key), seq)
+}
 
 fn put(seq: u64) -> Tag {
     Tag::new(SeqNo::new(seq), Kind::Put)
@@ -109,7 +123,7 @@ fn insert<const WIDTH: usize>(
 }
 
 fn fill<const WIDTH: usize>(keys: Keys, numbers: &[u32]) -> (Arc<Memtable<WIDTH>>, Model) {
-    let memtable = Arc::new(Memtable::with_width(512));
+    let memtable = Arc::new(memtable());
     let mut model = Model::new();
     for (i, &n) in numbers.iter().enumerate() {
         insert(&memtable, &mut model, keys, i, n);
@@ -140,6 +154,9 @@ fn check_cursor<const WIDTH: usize>(
 ) -> Result<(), TestCaseError> {
     let (memtable, model) = fill::<WIDTH>(keys, numbers);
     memtable.check();
+    if numbers.len().is_multiple_of(2) {
+        memtable.freeze();
+    }
     let rows = model.into_iter().map(|((key, Reverse(tag)), value)| (key, tag, value)).collect();
     let (mut cursor, mut expected) = (memtable.cursor(), VecCursor::new(rows));
     prop_assert!(!cursor.valid());
@@ -157,6 +174,10 @@ fn check_get<const WIDTH: usize>(
     probes: &[(u32, u64)],
 ) -> Result<(), TestCaseError> {
     let (memtable, model) = fill::<WIDTH>(keys, numbers);
+    // Readers of a frozen memtable search with vectors.
+    if numbers.len().is_multiple_of(2) {
+        memtable.freeze();
+    }
     let stored = numbers.iter().enumerate().map(|(i, &n)| (keys.key(i, n), i as u64 / 2));
     let others = probes.iter().map(|&(n, seq)| (keys.key(n as usize % 500, n), seq));
     for (key, seq) in stored.chain(others) {
@@ -166,7 +187,7 @@ fn check_get<const WIDTH: usize>(
                 .next()
                 .filter(|((found, _), _)| *found == key)
                 .map(|((_, Reverse(tag)), value)| (*tag, value.as_slice()));
-            prop_assert_eq!(memtable.get(&key, seq), expected, "{:?} at {}", key, seq);
+            prop_assert_eq!(get(&memtable, &key, seq), expected, "{:?} at {}", key, seq);
         }
     }
     Ok(())
@@ -262,7 +283,7 @@ proptest! {
 
 /// Checks the tree after every insert while it is small, then every 97th.
 fn check_growth<const WIDTH: usize>(keys: Keys, count: usize) {
-    let memtable = Memtable::<WIDTH>::with_width(512);
+    let memtable = memtable::<WIDTH>();
     let mut model = Model::new();
     for i in 0..count {
         insert(&memtable, &mut model, keys, i, (i as u32).wrapping_mul(2_654_435_761) >> 5);
@@ -283,33 +304,36 @@ fn m2_and_m5_hold_while_trees_of_all_widths_grow() {
     }
 }
 
+fn leaves(memtable: &Memtable) -> usize {
+    let first = memtable.tree.first_leaf().expect("nobody writes").map(|leaf| leaf.node);
+    std::iter::successors(first, |leaf| leaf.right()).count()
+}
+
 #[test]
 fn m5_ascending_keys_fill_the_leaves() {
-    let memtable = Memtable::new();
+    let memtable = memtable::<64>();
     for i in 0..50_000_u64 {
         memtable.insert(&i.to_be_bytes(), put(i), b"");
     }
     memtable.check();
-    let first = memtable.tree.first_leaf();
-    let leaves = std::iter::successors(first, |leaf| leaf.right()).count();
+    let leaves = leaves(&memtable);
     assert_eq!(leaves, 50_000_usize.div_ceil(60));
 }
 
 #[test]
 fn m5_keys_that_descend_into_a_gap_do_not_get_a_leaf_each() {
-    let memtable = Memtable::new();
+    let memtable = memtable::<64>();
     for i in (0..64).chain((1000..21_000).rev()) {
         memtable.insert(&u64::to_be_bytes(i), put(i), b"");
     }
     memtable.check();
-    let first = memtable.tree.first_leaf();
-    let leaves = std::iter::successors(first, |leaf| leaf.right()).count();
+    let leaves = leaves(&memtable);
     assert!(leaves <= 20_000 / 30, "{leaves} leaves");
 }
 
 #[test]
 fn m3_heads_tell_keys_with_a_long_common_prefix_apart_at_the_edges_too() {
-    let memtable = Memtable::<8>::with_width(512);
+    let memtable = memtable::<8>();
     for i in 0..5000_u64 {
         let key = format!("a/rather/long/directory/user{:012}", i * 7919 % 5000);
         memtable.insert(key.as_bytes(), put(i), b"");
@@ -325,23 +349,23 @@ fn m3_heads_tell_keys_with_a_long_common_prefix_apart_at_the_edges_too() {
     memtable.insert(b"", put(5001), b"empty");
     memtable.insert(b"\xff", put(5002), b"last");
     memtable.check();
-    assert_eq!(memtable.get(b"", SeqNo::MAX), Some((put(5001), &b"empty"[..])));
-    assert_eq!(memtable.get(b"a/r", SeqNo::MAX), Some((put(5000), &b"short"[..])));
+    assert_eq!(get(&memtable, b"", SeqNo::MAX), Some((put(5001), &b"empty"[..])));
+    assert_eq!(get(&memtable, b"a/r", SeqNo::MAX), Some((put(5000), &b"short"[..])));
     let key = b"a/rather/long/directory/user000000000042";
-    assert!(memtable.get(key, SeqNo::MAX).is_some());
+    assert!(get(&memtable, key, SeqNo::MAX).is_some());
 }
 
 #[test]
 #[should_panic(expected = "invariant M4")]
 fn m4_a_version_that_is_not_newer_is_refused() {
-    let memtable = Memtable::new();
+    let memtable = memtable::<64>();
     memtable.insert(b"k", put(7), b"");
     memtable.insert(b"k", put(7), b"");
 }
 
 #[test]
 fn m4_overwrites_of_a_hot_key_do_not_grow_the_tree() {
-    let memtable = Arc::new(Memtable::new());
+    let memtable = Arc::new(memtable::<64>());
     memtable.insert(b"a", put(1), b"first");
     memtable.insert(b"z", put(2), b"last");
     let before = memtable.bytes();
@@ -350,10 +374,10 @@ fn m4_overwrites_of_a_hot_key_do_not_grow_the_tree() {
     }
     // 16 of header, 24 of links, 3 of key, 8 of value, rounded; the first one has no links.
     assert_eq!(memtable.bytes() - before, 100_000 * 56 - 24);
-    assert_eq!(memtable.get(b"hot", SeqNo::new(9)), None);
+    assert_eq!(get(&memtable, b"hot", SeqNo::new(9)), None);
     for seq in (10..100_010_u64).step_by(101) {
         let value = seq.to_le_bytes();
-        assert_eq!(memtable.get(b"hot", SeqNo::new(seq)), Some((put(seq), &value[..])));
+        assert_eq!(get(&memtable, b"hot", SeqNo::new(seq)), Some((put(seq), &value[..])));
     }
     let mut cursor = memtable.cursor();
     cursor.seek_last().unwrap();
@@ -367,13 +391,13 @@ fn m4_overwrites_of_a_hot_key_do_not_grow_the_tree() {
 
 #[test]
 fn m6_references_outlive_inserts_and_cursors_outlive_the_handle() {
-    let memtable = Arc::new(Memtable::<4>::with_width(256));
+    let memtable = Arc::new(memtable::<4>());
     let value = |i: u64| vec![i as u8; (i % 90) as usize];
     let mut held = Vec::new();
     for i in 0..3000_u64 {
         let key = (i * 7919 % 1000).to_be_bytes();
         memtable.insert(&key, put(i), &value(i));
-        held.push(memtable.get(&key, SeqNo::MAX).expect("just inserted"));
+        held.push(get(&memtable, &key, SeqNo::MAX).expect("just inserted"));
     }
     for (i, (tag, bytes)) in (0..).zip(held) {
         assert_eq!((tag, bytes), (put(i), &value(i)[..]));
@@ -395,7 +419,7 @@ fn m6_references_outlive_inserts_and_cursors_outlive_the_handle() {
 
 #[test]
 fn m7_figures_count_what_was_inserted() {
-    let memtable = Memtable::with_chunk_bytes(1024);
+    let memtable = memtable::<64>();
     assert!(memtable.is_empty());
     assert_eq!((memtable.bytes(), memtable.entries(), memtable.user_bytes()), (0, 0, 0));
     assert_eq!(memtable.seq_range(), None);
@@ -416,16 +440,59 @@ fn m7_figures_count_what_was_inserted() {
 }
 
 #[test]
+#[should_panic(expected = "invariant M8")]
+fn m8_an_insert_after_the_freeze_is_refused() {
+    let memtable = memtable::<64>();
+    memtable.insert(b"k", put(1), b"");
+    memtable.freeze();
+    memtable.insert(b"l", put(2), b"");
+}
+
+#[test]
+fn m9_the_filter_passes_what_is_here_and_few_others() {
+    let memtable = Memtable::new(1 << 20, &Arc::new(ChunkPool::new(4096, 0)));
+    for i in 0..10_000_u64 {
+        memtable.insert(&(i % 8000).to_be_bytes(), put(i), &[0; 40]);
+    }
+    memtable.check();
+    let filter = memtable.filter.get().expect("a memtable of that size has one");
+    let passes = |i: u64| filter.may_contain(key_hash(&i.to_be_bytes()));
+    assert!((0..8000).all(passes));
+    let foreign = (1 << 20..).take(10_000).filter(|i| passes(*i)).count();
+    assert!(foreign < 300, "{foreign} of 10,000 others passed");
+}
+
+#[test]
+fn a_successor_of_a_memtable_lives_in_its_memory() {
+    let pool = Arc::new(ChunkPool::new(4096, 64 << 20));
+    let fill = || {
+        let memtable = Memtable::new(8 << 20, &pool);
+        (0..60_000_u64).for_each(|i| memtable.insert(&i.to_le_bytes(), put(i), &[0; 100]));
+        memtable
+    };
+    let first = fill();
+    let (held_bytes, bytes) = (first.held_bytes(), first.bytes());
+    assert!(held_bytes > bytes && bytes > 8 << 20, "{held_bytes} held for {bytes}");
+    assert_eq!(pool.idle_bytes(), 0);
+    drop(first);
+    let idle_bytes = pool.idle_bytes();
+    assert!(idle_bytes > 4 << 20, "{idle_bytes} kept");
+    let second = fill();
+    assert_eq!(second.bytes(), bytes);
+    assert!(pool.idle_bytes() < idle_bytes / 2, "{} not used", pool.idle_bytes());
+}
+
+#[test]
 #[should_panic(expected = "key of 65536 bytes")]
 fn a_key_over_its_limit_is_refused() {
-    Memtable::new().insert(&[0; 65_536], put(1), b"");
+    memtable::<64>().insert(&[0; 65_536], put(1), b"");
 }
 
 #[test]
 fn an_empty_memtable_has_nothing() {
-    let memtable = Arc::new(Memtable::new());
+    let memtable = Arc::new(memtable::<64>());
     memtable.check();
-    assert_eq!(memtable.get(b"", SeqNo::MAX), None);
+    assert_eq!(get(&memtable, b"", SeqNo::MAX), None);
     let mut cursor = memtable.cursor();
     let moves =
         [Move::First, Move::Last, Move::Seek(1, 1), Move::SeekBefore(1), Move::Next, Move::Prev];
@@ -446,7 +513,8 @@ fn concurrent_value(key: &[u8], seq: u64) -> Vec<u8> {
 
 /// One writer publishes numbers as a commit does; readers at such a number must see all up to it.
 fn check_concurrent_readers<const WIDTH: usize>(inserts: u64) {
-    let memtable = Arc::new(Memtable::<WIDTH>::with_width(4096));
+    let pool = Arc::new(ChunkPool::new(4096, 0));
+    let memtable = Arc::new(Memtable::<WIDTH>::with_width(4 << 20, &pool));
     let published = AtomicU64::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -455,11 +523,13 @@ fn check_concurrent_readers<const WIDTH: usize>(inserts: u64) {
                 memtable.insert(&key, put(seq), &concurrent_value(&key, seq));
                 published.store(seq, Release);
             }
+            memtable.freeze();
         });
         scope.spawn(|| get_until(&memtable, &published, inserts));
         scope.spawn(|| scan_until(&memtable, &published, inserts));
     });
     memtable.check();
+    assert!(memtable.filter.get().is_some(), "the filter was made meanwhile");
 }
 
 fn get_until<const WIDTH: usize>(memtable: &Memtable<WIDTH>, published: &AtomicU64, inserts: u64) {
@@ -472,7 +542,8 @@ fn get_until<const WIDTH: usize>(memtable: &Memtable<WIDTH>, published: &AtomicU
             probe = probe % inserts + 1;
             let key = concurrent_key(probe * 31 % inserts + 1);
             let expected = versions[&key].iter().rfind(|&&version| version <= seq);
-            let found = memtable.get(&key, SeqNo::new(seq));
+            assert_eq!(get(memtable, &[&key[..], b"+"].concat(), SeqNo::MAX), None);
+            let found = get(memtable, &key, SeqNo::new(seq));
             assert_eq!(found.map(|(tag, _)| tag), expected.map(|&version| put(version)));
             if let Some((tag, value)) = found {
                 assert_eq!(value, concurrent_value(&key, tag.seq().get()));

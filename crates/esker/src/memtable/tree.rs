@@ -1,40 +1,50 @@
-//! The B+tree over [`Node`]s: one writer inserts, readers find leaves.
+//! The B+tree over [`Node`]s, and its one writer. How readers find their way is in `descent.rs`.
 //!
 //! Nothing is ever removed, so nodes are neither merged nor freed and a node's low fence is its
-//! first key for ever; a split moves the upper slots to a new right neighbour. Hence a right link
-//! once read stays a right way to what lay behind the high fence that was read with it, and
-//! the leaf before a key is found by descending to the last low fence below the key.
+//! first key for ever; a split moves the upper slots to a new right neighbour.
+//!
+//! A split changes the full node, its parent, and as many ancestors as are full themselves, or the
+//! root pointer. All of them are torn for readers from before the first change until after the
+//! last one. So a reader that finds its parent unchanged after it has noted the child's version
+//! knows that the child is, in that version, where the key belongs.
 //!
 //! The nodes at the tree's edges have only one fence or none. So that their heads tell keys apart
 //! too, the tree knows how long a prefix *all* keys share; it only shrinks, which rewrites the
 //! heads on the two edges. Keys without that prefix lie before or behind everything.
 
-use std::cmp::Ordering;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use super::arena::Arena;
+use super::chunk::ChunkPool;
 use super::entry::{self, ENTRY_ALIGN, Entry, EntryPtr, Header};
 use super::node::{Node, Slot};
+use super::search::{Heads, Search};
+use super::sync::{AtomicPtr, AtomicUsize};
 use crate::base::invariant;
 use crate::base::key::{Tag, shared_prefix_bytes};
+use crate::base::simd::{Kernels, kernels};
 
-/// The memory of a tree: what only its writer touches.
+/// What only the writer of a tree has: whoever holds it exclusively is the writer.
 pub(super) struct Arenas {
     pub(super) entries: Arena,
     pub(super) nodes: Arena,
+    kernels: &'static Kernels,
 }
 
 impl Arenas {
-    pub(super) fn new<const WIDTH: usize>(chunk_bytes: usize) -> Self {
+    pub(super) fn new<const WIDTH: usize>(pool: &Arc<ChunkPool>) -> Self {
         // Eight nodes at least, so that small chunks do not mean an allocation per node.
-        let node_chunk_bytes = chunk_bytes.max(8 * size_of::<Node<WIDTH>>());
-        let nodes = Arena::new(node_chunk_bytes, align_of::<Node<WIDTH>>());
-        Self { entries: Arena::new(chunk_bytes, ENTRY_ALIGN), nodes }
+        let nodes = Arena::new(pool, 8 * size_of::<Node<WIDTH>>(), align_of::<Node<WIDTH>>());
+        Self { entries: Arena::new(pool, 0, ENTRY_ALIGN), nodes, kernels: kernels() }
     }
 
     pub(super) fn used_bytes(&self) -> usize {
         self.entries.used_bytes() + self.nodes.used_bytes()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.entries.held_bytes() + self.nodes.held_bytes()
     }
 }
 
@@ -54,13 +64,6 @@ struct Put<'p> {
     value: &'p [u8],
 }
 
-/// Where a key lies relative to the prefix that all keys of the tree share.
-enum Side {
-    Before,
-    Inside,
-    Behind,
-}
-
 impl<const WIDTH: usize> Tree<WIDTH> {
     pub(super) fn new() -> Self {
         Self {
@@ -77,74 +80,37 @@ impl<const WIDTH: usize> Tree<WIDTH> {
             return self.plant(arenas, put);
         };
         self.share_prefix(key);
-        if let Some(right) = self.insert_below(arenas, root, put) {
-            let top = Node::alloc(&mut arenas.nodes, root.level() + 1, None, None);
-            top.fit_prefix(self.prefix_bytes());
-            top.insert(0, Slot::of_child(root));
-            top.insert(1, Slot::of_child(right));
-            self.root.store(top.as_raw(), Release);
+        let search = self.writers_search(arenas, key);
+        let mut leaf = root;
+        while !leaf.is_leaf() {
+            leaf = leaf.child(search.child_slot(leaf)).expect("a used slot");
+        }
+        match search.position(leaf) {
+            Ok(at) => {
+                let newest = leaf.entry(at).expect("a used slot");
+                leaf.replace_entry(at, self.write(arenas, put, Some(newest)));
+            }
+            Err(at) => {
+                let slot = Slot::of_entry(self.write(arenas, put, None));
+                if leaf.is_full() {
+                    return self.insert_and_split(arenas, root, search, slot);
+                }
+                leaf.begin_change();
+                leaf.insert(at, slot);
+                leaf.end_change();
+            }
         }
     }
 
-    /// The newest version of `key`.
-    pub(super) fn find(&self, key: &[u8]) -> Option<Entry<'_>> {
-        let root = self.root()?;
-        let Side::Inside = self.side(key) else {
-            return None;
-        };
-        let mut node = root;
-        while !node.is_leaf() {
-            node = node.child(node.child_for(key));
+    /// Calls `see` with every key. For the writer: nothing may change meanwhile.
+    pub(super) fn for_each_key(&self, mut see: impl FnMut(&[u8])) {
+        let mut first = self.root();
+        while let Some(inner) = first.filter(|node| !node.is_leaf()) {
+            first = inner.child(0);
         }
-        node.search(key).ok().map(|at| node.entry(at))
-    }
-
-    /// The leaf where `key` belongs, and the first slot at or behind it: possibly the leaf's
-    /// count, then the entry is the right neighbour's first.
-    pub(super) fn at_or_after(&self, key: &[u8]) -> Option<(&Node<WIDTH>, usize)> {
-        let mut node = self.root()?;
-        match self.side(key) {
-            Side::Before => return self.first_leaf().map(|leaf| (leaf, 0)),
-            Side::Behind => return self.last_leaf().map(|leaf| (leaf, leaf.count())),
-            Side::Inside => {}
+        for leaf in std::iter::successors(first, |leaf| leaf.right()) {
+            (0..leaf.count()).for_each(|at| see(leaf.entry(at).expect("a used slot").key()));
         }
-        while !node.is_leaf() {
-            node = node.child(node.child_for(key));
-        }
-        let (Ok(at) | Err(at)) = node.search(key);
-        Some((node, at))
-    }
-
-    /// The leaf and slot with the greatest key below `key`.
-    pub(super) fn before(&self, key: &[u8]) -> Option<(&Node<WIDTH>, usize)> {
-        let mut node = self.root()?;
-        match self.side(key) {
-            Side::Before => return None,
-            Side::Behind => return self.last_leaf().map(|leaf| (leaf, leaf.count() - 1)),
-            Side::Inside => {}
-        }
-        while !node.is_leaf() {
-            node = node.child(node.child_before(key));
-        }
-        // A leaf's low fence is its first key (M5), so only the first leaf can hold none below.
-        let (Ok(at) | Err(at)) = node.search(key);
-        at.checked_sub(1).map(|at| (node, at))
-    }
-
-    pub(super) fn first_leaf(&self) -> Option<&Node<WIDTH>> {
-        let mut node = self.root()?;
-        while !node.is_leaf() {
-            node = node.child(0);
-        }
-        Some(node)
-    }
-
-    pub(super) fn last_leaf(&self) -> Option<&Node<WIDTH>> {
-        let mut node = self.root()?;
-        while !node.is_leaf() {
-            node = node.child(node.count() - 1);
-        }
-        Some(node)
     }
 
     pub(super) fn root(&self) -> Option<&Node<WIDTH>> {
@@ -152,8 +118,22 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         unsafe { Node::from_raw(self.root.load(Acquire)) }
     }
 
+    /// A key of the tree, which is not empty; always the same.
+    pub(super) fn sample(&self) -> &[u8] {
+        let ptr = EntryPtr::from_raw(self.sample.load(Acquire)).expect("a tree that is not empty");
+        // SAFETY: the sample is an entry of this tree, whose arenas live as long (M6).
+        unsafe { ptr.get() }.key()
+    }
+
     pub(super) fn prefix_bytes(&self) -> usize {
         self.prefix_bytes.load(Relaxed)
+    }
+
+    fn writers_search<'s>(&'s self, arenas: &Arenas, key: &'s [u8]) -> Search<'s> {
+        // SAFETY: nodes of this tree are changed by whoever has its arenas exclusively. That is
+        // our caller, who searches now.
+        let heads = unsafe { Heads::all_at_once(arenas.kernels) };
+        Search { key, sample: self.sample(), heads }
     }
 
     /// The first insert.
@@ -162,48 +142,48 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         self.sample.store(entry.ptr().as_raw(), Release);
         self.prefix_bytes.store(put.key.len(), Relaxed);
         let root = Node::alloc(&mut arenas.nodes, 0, None, None);
-        root.fit_prefix(put.key.len());
+        root.set_prefix_bytes(put.key.len());
         root.insert(0, Slot::of_entry(entry));
         self.root.store(root.as_raw(), Release);
     }
 
-    /// Inserts at or below `node`; the new right neighbour if the node was split.
-    fn insert_below<'t>(
+    /// Inserts `slot` into the full leaf where it belongs, which splits it, and the new right
+    /// neighbour into its parent, and so on up.
+    fn insert_and_split<'t>(
         &'t self,
         arenas: &mut Arenas,
-        node: &'t Node<WIDTH>,
-        put: Put<'_>,
-    ) -> Option<&'t Node<WIDTH>> {
-        if !node.is_leaf() {
-            let at = node.child_for(put.key);
-            let right = self.insert_below(arenas, node.child(at), put)?;
-            return self.insert_slot(arenas, node, at + 1, Slot::of_child(right));
+        root: &'t Node<WIDTH>,
+        search: Search<'_>,
+        mut slot: Slot<'t>,
+    ) {
+        let mut path = vec![root];
+        while let Some(node) = path.last().filter(|node| !node.is_leaf()) {
+            path.push(node.child(search.child_slot(node)).expect("a used slot"));
         }
-        match node.search(put.key) {
-            Ok(at) => {
-                let newest = node.entry(at);
-                node.replace_entry(at, self.write(arenas, put, Some(newest)));
-                None
+        let changed = &path[path.iter().rposition(|node| !node.is_full()).unwrap_or(0)..];
+        changed.iter().for_each(|node| node.begin_change());
+        for (depth, node) in changed.iter().enumerate().rev() {
+            // Behind the slot of the child that was split, as the key lies in that child.
+            let at = search.position(node).expect_err("the key is new, so it is no fence");
+            if !node.is_full() {
+                node.insert(at, slot);
+                break;
             }
-            Err(at) => {
-                let entry = self.write(arenas, put, None);
-                self.insert_slot(arenas, node, at, Slot::of_entry(entry))
+            slot = Slot::of_child(self.split(arenas, node, at, slot));
+            if depth == 0 {
+                self.grow(arenas, root, slot);
             }
         }
+        changed.iter().for_each(|node| node.end_change());
     }
 
-    fn insert_slot<'t>(
-        &'t self,
-        arenas: &mut Arenas,
-        node: &'t Node<WIDTH>,
-        at: usize,
-        slot: Slot<'t>,
-    ) -> Option<&'t Node<WIDTH>> {
-        if node.is_full() {
-            return Some(self.split(arenas, node, at, slot));
-        }
-        node.insert(at, slot);
-        None
+    /// Puts a root over the old one and its new right neighbour.
+    fn grow(&self, arenas: &mut Arenas, root: &Node<WIDTH>, right: Slot<'_>) {
+        let top = Node::alloc(&mut arenas.nodes, root.level() + 1, None, None);
+        top.set_prefix_bytes(self.prefix_bytes());
+        top.insert(0, Slot::of_child(root));
+        top.insert(1, right);
+        self.root.store(top.as_raw(), Release);
     }
 
     /// Splits the full `node` around a new slot at `at`, and returns the new right neighbour.
@@ -222,17 +202,20 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         let goes_right = at >= stay;
         let from = if goes_right { stay } else { stay - 1 };
         let low = if at == from && goes_right { slot.low } else { node.slot_low(from) };
+        let last = if at == from && !goes_right { slot.low } else { node.slot_low(from - 1) };
+        invariant!(M1, last.map(Entry::key) < low.map(Entry::key), "a split out of order");
+
         let right = Node::alloc(&mut arenas.nodes, node.level(), low, node.right());
-        node.move_to_right(from, right);
+        node.copy_to_right(from, right);
         if goes_right {
             right.insert(at - from, slot);
-        } else {
+        }
+        right.set_prefix_bytes(right.fitting_prefix_bytes(self.prefix_bytes()));
+        node.leave_to_right(from, right);
+        if !goes_right {
             node.insert(at, slot);
         }
-        node.fit_prefix(self.prefix_bytes());
-        right.fit_prefix(self.prefix_bytes());
-        let last = node.slot_low(node.count() - 1);
-        invariant!(M1, last.map(Entry::key) < low.map(Entry::key), "a split out of order");
+        node.set_prefix_bytes(node.fitting_prefix_bytes(self.prefix_bytes()));
         right
     }
 
@@ -245,40 +228,25 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         unsafe { ptr.get() }
     }
 
-    /// Where `key` lies relative to the prefix of all keys; the tree is not empty.
-    fn side(&self, key: &[u8]) -> Side {
-        let prefix = &self.sample().key()[..self.prefix_bytes()];
-        if key.starts_with(prefix) {
-            return Side::Inside;
-        }
-        match key.cmp(prefix) {
-            Ordering::Less => Side::Before,
-            Ordering::Equal | Ordering::Greater => Side::Behind,
-        }
-    }
-
     /// Shortens the prefix of all keys to what `key` shares, which changes the heads of the nodes
     /// with an open end: those on the left and on the right edge.
     fn share_prefix(&self, key: &[u8]) {
-        if let Side::Inside = self.side(key) {
+        if key.starts_with(&self.sample()[..self.prefix_bytes()]) {
             return;
         }
-        let shared_bytes = shared_prefix_bytes(self.sample().key(), key);
+        let shared_bytes = shared_prefix_bytes(self.sample(), key);
         self.prefix_bytes.store(shared_bytes, Relaxed);
         let mut edges = (self.root(), self.root());
         while let (Some(left), Some(right)) = edges {
-            left.fit_prefix(shared_bytes);
-            right.fit_prefix(shared_bytes);
+            for node in [left, right] {
+                node.begin_change();
+                node.set_prefix_bytes(node.fitting_prefix_bytes(shared_bytes));
+                node.end_change();
+            }
             if left.is_leaf() {
                 return;
             }
-            edges = (Some(left.child(0)), Some(right.child(right.count() - 1)));
+            edges = (left.child(0), right.child(right.count() - 1));
         }
-    }
-
-    fn sample(&self) -> Entry<'_> {
-        let ptr = EntryPtr::from_raw(self.sample.load(Acquire)).expect("a tree that is not empty");
-        // SAFETY: the sample is an entry of this tree, whose arenas live as long (M6).
-        unsafe { ptr.get() }
     }
 }

@@ -62,11 +62,10 @@ impl<'g> FoundEntry<'g> {
     }
 }
 
-/// A table that may hold the key.
-#[derive(Clone, Copy)]
-struct Candidate<'v> {
-    table: &'v Table,
-    level: usize,
+/// Tables whose range holds the key, newest first, and their levels.
+pub(super) struct Candidates<'v> {
+    tables: [Option<(&'v Table, usize)>; CANDIDATES],
+    count: usize,
 }
 
 impl View {
@@ -83,69 +82,68 @@ impl View {
         reach: Reach<'g>,
         how: &mut Lookup,
     ) -> Peek<Option<FoundEntry<'g>>, Missed<'v>> {
-        if let Some((tag, value)) = self.find_in_memtables(key, seq) {
+        if let Some((tag, value)) = self.find_in_memtables(key, hash, seq) {
             let source = Source::Memtable(value);
             return Ok(Some(FoundEntry { tag, place: Place::Memtable, source }));
         }
-        let mut tables = self.tables_for(key);
+        let mut newer = 0;
         loop {
-            let (candidates, count) = gather(&mut tables);
-            let candidates = candidates.iter().take(count).flatten();
-            if how.filters == Filters::Use && count > 1 {
-                candidates.clone().for_each(|c| c.table.prefetch_filter(hash, reach));
+            let candidates = self.candidates(key, newer);
+            if how.filters == Filters::Use && candidates.count > 1 {
+                candidates.iter().for_each(|(table, _)| table.prefetch_filter(hash, reach));
             }
-            for Candidate { table, level } in candidates {
-                if let Some(found) = table.find(key, hash, seq, reach, how)? {
-                    let (tag, place) = (found.tag, Place::Level(*level));
+            for (table, level) in candidates.iter() {
+                if let Some(found) = table.find_in_range(key, hash, seq, reach, how)? {
+                    let (tag, place) = (found.tag, Place::Level(level));
                     return Ok(Some(FoundEntry { tag, place, source: Source::Table(found) }));
                 }
             }
-            if count < CANDIDATES {
+            if !candidates.is_full() {
                 return Ok(None);
             }
+            newer += candidates.count;
         }
     }
 
     /// As [`find`](Self::find), in the memtables alone.
-    pub fn find_in_memtables(&self, key: &[u8], seq: SeqNo) -> Option<(Tag, &[u8])> {
-        self.memtables().find_map(|memtable| memtable.get(key, seq))
+    pub fn find_in_memtables(&self, key: &[u8], hash: u64, seq: SeqNo) -> Option<(Tag, &[u8])> {
+        self.memtables().find_map(|memtable| memtable.get(key, hash, seq))
     }
 
-    /// The tables whose range holds `key`, newest first.
-    fn tables_for(&self, key: &[u8]) -> impl Iterator<Item = Candidate<'_>> {
-        let holds_key = move |table: &&std::sync::Arc<Table>| table.summary().range.contains(key);
-        let newest = self.levels[0].iter().filter(holds_key);
-        let newest = newest.map(|table| Candidate { table, level: 0 });
-        let deeper = (1..self.levels.len()).filter_map(move |level| {
-            let table = self.table_for(level, key)?;
-            Some(Candidate { table, level })
-        });
-        newest.chain(deeper)
+    /// The tables whose range holds `key`, newest first, without the first `newer` of them.
+    #[inline]
+    pub(super) fn candidates(&self, key: &[u8], newer: usize) -> Candidates<'_> {
+        let mut found = Candidates { tables: [None; CANDIDATES], count: 0 };
+        let mut skip = newer;
+        let mut add = |table, level| {
+            if skip > 0 {
+                skip -= 1;
+            } else if found.count < CANDIDATES {
+                found.tables[found.count] = Some((table, level));
+                found.count += 1;
+            }
+        };
+        for table in self.levels[0].iter().filter(|t| t.summary().range.contains(key)) {
+            add(&**table, 0);
+        }
+        for (level, tables) in self.levels.iter().enumerate().skip(1) {
+            if !tables.is_empty()
+                && let Some(table) = tables.table_for(key)
+            {
+                add(&**table, level);
+            }
+        }
+        found
     }
 }
 
-impl View {
-    /// Asks for the filter lines that a search for `key` will look at.
-    pub fn prefetch_filters(&self, key: &[u8], hash: u64, reach: Reach<'_>) {
-        self.tables_for(key).for_each(|c| c.table.prefetch_filter(hash, reach));
+impl<'v> Candidates<'v> {
+    /// Whether there may be more of them.
+    pub(super) fn is_full(&self) -> bool {
+        self.count == CANDIDATES
     }
 
-    /// Asks for the blocks that a search for `key` will look at.
-    pub fn prefetch_blocks(&self, key: &[u8], hash: u64, reach: Reach<'_>) {
-        let passes = |c: &Candidate<'_>| c.table.passes(hash, reach).unwrap_or(false);
-        self.tables_for(key).filter(passes).for_each(|c| c.table.prefetch_block(key, reach));
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'v Table, usize)> {
+        self.tables[..self.count].iter().copied().flatten()
     }
-}
-
-/// The next few candidates, and how many.
-fn gather<'v>(
-    tables: &mut impl Iterator<Item = Candidate<'v>>,
-) -> ([Option<Candidate<'v>>; CANDIDATES], usize) {
-    let mut candidates = [None; CANDIDATES];
-    let mut count = 0;
-    for (slot, candidate) in candidates.iter_mut().zip(tables) {
-        *slot = Some(candidate);
-        count += 1;
-    }
-    (candidates, count)
 }

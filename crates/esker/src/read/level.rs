@@ -4,17 +4,16 @@
 //! at most one of its tables is open in the cursor at a time. A level is one source of a merge,
 //! however many tables it has.
 
-use std::sync::Arc;
-
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, Tag};
 use crate::cache::Keep;
-use crate::sstable::{Stretch, Table, TableCursor, Terms};
+use crate::read::fences::Level;
+use crate::sstable::{Stretch, TableCursor, Terms};
 
 /// Walks the entries of disjoint tables in order.
 pub struct LevelCursor {
-    tables: Arc<[Arc<Table>]>,
+    tables: Level,
     keep: Keep,
     /// Which table `inside` walks; meaningless while it is `None`.
     at: usize,
@@ -26,12 +25,12 @@ pub struct LevelCursor {
 
 impl LevelCursor {
     /// A cursor over `tables`, which are disjoint and in order, for somebody who may come back.
-    pub fn new(tables: Arc<[Arc<Table>]>) -> Self {
+    pub fn new(tables: Level) -> Self {
         Self { tables, keep: Keep::Yes, at: 0, inside: None, aimed: false, failed: None }
     }
 
     /// A cursor for a walk over everything, whose blocks nobody will ask for again.
-    pub fn once(tables: Arc<[Arc<Table>]>) -> Self {
+    pub fn once(tables: Level) -> Self {
         Self { keep: Keep::No, ..Self::new(tables) }
     }
 
@@ -91,7 +90,7 @@ impl LevelCursor {
 
     /// See [`TableCursor::aim`]; for a seek, not for a `seek_before`.
     pub fn aim(&mut self, key: &[u8]) {
-        let at = self.tables.partition_point(|table| table.summary().range.hi() < key);
+        let at = self.tables.first_not_before(key);
         if self.failed.is_none() && at < self.tables.len() {
             let mut cursor = self.cursor(at);
             cursor.aim(key);
@@ -140,7 +139,7 @@ impl Cursor for LevelCursor {
 
     fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         self.guard()?;
-        let at = self.tables.partition_point(|table| table.summary().range.hi() < key);
+        let at = self.tables.first_not_before(key);
         let moved =
             self.enter(Some(at), |cursor| cursor.seek(key, seq)).and_then(|()| self.skip_forward());
         self.keep_error(moved)

@@ -39,6 +39,7 @@
 //! Not here: which sources there are (that is the view), and files (the floor below opens them).
 #![forbid(unsafe_code)]
 
+pub mod fences;
 pub mod get;
 pub mod level;
 pub mod merge;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::base::limits::LEVELS;
 use crate::base::range::Bounds;
 use crate::memtable::Memtable;
+use crate::read::fences::Level;
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
 use crate::read::run::RunCursor;
@@ -27,7 +28,7 @@ pub struct View {
     /// Wait for their flush, newest first.
     pub frozen: Vec<Arc<Memtable>>,
     /// The tables: L0 newest first, deeper levels by range.
-    pub levels: [Arc<[Arc<Table>]>; LEVELS],
+    pub levels: [Level; LEVELS],
 }
 
 /// Which sources a cursor covers.
@@ -42,7 +43,7 @@ pub enum Sources {
 impl View {
     /// A view of nothing but `active`.
     pub fn new(active: Arc<Memtable>) -> Self {
-        Self { active, frozen: Vec::new(), levels: std::array::from_fn(|_| Arc::new([]) as _) }
+        Self { active, frozen: Vec::new(), levels: Default::default() }
     }
 
     /// The memtables, newest first.
@@ -77,25 +78,17 @@ impl View {
                 match overlapping(tables, bounds) {
                     [] => {}
                     [table] => cursors.push(RunCursor::Table(table.cursor())),
-                    _ => cursors.push(RunCursor::Level(LevelCursor::new(Arc::clone(tables)))),
+                    _ => cursors.push(RunCursor::Level(LevelCursor::new(tables.clone()))),
                 }
             }
         }
         MergeCursor::new(cursors)
     }
-
-    /// The table of a sorted level (L1 or deeper) that may hold `key`.
-    pub fn table_for(&self, level: usize, key: &[u8]) -> Option<&Arc<Table>> {
-        let tables = &self.levels[level];
-        let at = tables.partition_point(|table| table.summary().range.hi() < key);
-        tables.get(at).filter(|table| table.summary().range.contains(key))
-    }
 }
 
 /// Those of a sorted level's tables that have something within `bounds`.
-fn overlapping<'t>(tables: &'t [Arc<Table>], bounds: &Bounds) -> &'t [Arc<Table>] {
-    let start = tables.partition_point(|table| table.summary().range.hi() < &*bounds.start);
-    let inside = &tables[start..];
+fn overlapping<'t>(tables: &'t Level, bounds: &Bounds) -> &'t [Arc<Table>] {
+    let inside = &tables[tables.first_not_before(&bounds.start)..];
     let count = match &bounds.end {
         Some(end) => inside.partition_point(|table| table.summary().range.lo() < &**end),
         None => inside.len(),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::base::key::{Kind, SeqNo, TableId, Tag, compare};
 use crate::base::range::Bounds;
 use crate::cache::FramePool;
-use crate::memtable::Memtable;
+use crate::memtable::{ChunkPool, Memtable};
 use crate::read::merge::MergeCursor;
 use crate::read::view::{Sources, View};
 use crate::read::visible::VisibleCursor;
@@ -65,17 +65,16 @@ impl Tables {
             run.sort_by(|a, b| compare((&a.0, a.1), (&b.0, b.1)));
         }
         let memtable = |entries: &[Entry]| {
-            let memtable = Arc::new(Memtable::new());
+            let memtable = Arc::new(Memtable::new(0, &Arc::new(ChunkPool::new(4096, 0))));
             entries.iter().for_each(|(key, tag, value)| memtable.insert(key, *tag, value));
             memtable
         };
         let mut view = View::new(memtable(&runs[0]));
         view.frozen = vec![memtable(&runs[1])];
-        let newest: Vec<_> =
-            runs[2..4].iter().filter(|run| !run.is_empty()).map(|run| self.table(run)).collect();
-        view.levels[0] = newest.into();
-        view.levels[1] = self.level(&runs[4], 20).into();
-        view.levels[2] = self.level(&runs[5], 50).into();
+        let newest = runs[2..4].iter().filter(|run| !run.is_empty());
+        view.levels[0] = newest.map(|run| self.table(run)).collect();
+        view.levels[1] = self.level(&runs[4], 20).into_iter().collect();
+        view.levels[2] = self.level(&runs[5], 50).into_iter().collect();
         view
     }
 }

@@ -64,6 +64,7 @@ pub(super) struct Block<B> {
 
 impl<B: Deref<Target = [u8]>> Block<B> {
     /// Takes bytes that passed the check.
+    #[inline]
     pub(super) fn trusted(bytes: B) -> Self {
         let header = Header::read(&bytes);
         Self::with_header(bytes, &header).expect("the block was checked when it was loaded")
@@ -200,6 +201,10 @@ impl<B: Deref<Target = [u8]>> Block<B> {
             return Found::Nothing;
         };
         for n in kernels().positions(self.fingerprints(), fingerprint) {
+            // It is nearly always the one: its value comes while its key is compared.
+            if let Some(value) = self.image.get(self.value_range(n).start) {
+                simd::prefetch(value);
+            }
             if self.suffix(n) == suffix && self.tag_word(n) >> 8 <= seq.get() {
                 return Found::Entry(n);
             }
@@ -268,10 +273,11 @@ impl<B: Deref<Target = [u8]>> Block<B> {
     }
 
     /// `None` if the columns reach out of the image.
+    #[inline]
     fn with_header(image: B, header: &Header) -> Option<Self> {
-        let shape = header.shape(image.get(..header.image_bytes as usize)?)?;
+        let (shape, layout) = header.columns(image.get(..header.image_bytes as usize)?)?;
         Some(Self {
-            layout: shape.layout(),
+            layout,
             shape,
             suffix_bytes: header.suffix_bytes.into(),
             value_bytes: header.value_bytes as usize,

@@ -66,6 +66,7 @@ impl Shape {
         if self.has(WIDE) { 4 } else { 2 }
     }
 
+    #[inline]
     pub(super) fn layout(&self) -> Layout {
         let offsets_bytes = (self.entries + 1) * self.offset_bytes();
         let unless = |flag| if self.has(flag) { 0 } else { offsets_bytes };
@@ -105,6 +106,7 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads the front of a block; `bytes` has at least [`HEADER_BYTES`].
+    #[inline]
     pub(super) fn read(bytes: &[u8]) -> Self {
         Self {
             image_bytes: u32_at(bytes, 8),
@@ -137,9 +139,10 @@ impl Header {
         out.extend_from_slice(&self.tag_base.to_le_bytes());
     }
 
-    /// The shape of an image with this header: totals are where the columns of variable lengths
-    /// say, and what is left for the values. `None` if that lies outside.
-    pub(super) fn shape(&self, image: &[u8]) -> Option<Shape> {
+    /// The columns of an image with this header: totals are where the columns of variable lengths
+    /// say, and what is left for the values. `None` if they lie outside.
+    #[inline]
+    pub(super) fn columns(&self, image: &[u8]) -> Option<(Shape, Layout)> {
         let entries = usize::from(self.entries);
         let mut shape = Shape {
             entries,
@@ -149,14 +152,16 @@ impl Header {
             suffix_bytes: entries * usize::from(self.suffix_bytes),
             value_bytes: 0,
         };
+        let mut layout = shape.layout();
         if !shape.has(FIXED_SUFFIX) {
             // The last key offset is the length of all suffixes.
-            let last = shape.layout().key_offsets + entries * shape.offset_bytes();
-            let field = image.get(last..last + shape.offset_bytes())?;
-            shape.suffix_bytes = offset_from(field);
+            let last = layout.key_offsets + entries * shape.offset_bytes();
+            shape.suffix_bytes = offset_from(image.get(last..last + shape.offset_bytes())?);
+            layout.values = layout.suffixes + shape.suffix_bytes;
         }
-        shape.value_bytes = image.len().checked_sub(shape.layout().end)?;
-        Some(shape)
+        shape.value_bytes = image.len().checked_sub(layout.values)?;
+        layout.end = image.len();
+        Some((shape, layout))
     }
 }
 

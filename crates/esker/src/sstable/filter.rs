@@ -10,7 +10,9 @@
 
 use std::ops::Deref;
 
-use super::page::{ALIGN, At, CHECKSUM_BYTES, PAGE_BYTES, Piece, Place, Span, seal, u16_at, u32_at};
+use super::page::{
+    ALIGN, At, CHECKSUM_BYTES, PAGE_BYTES, Piece, Place, Span, seal, u16_at, u32_at,
+};
 use crate::base::error::Result;
 use crate::base::invariant;
 use crate::base::simd::{LINE_BITS_MAX, Line, kernels};

@@ -82,6 +82,7 @@ struct Layout {
 }
 
 impl Layout {
+    #[inline]
     fn new(children: usize, flags: u8) -> Self {
         let offsets = HEADER_BYTES + 8 * children;
         let tail_offsets = offsets + 4 * (children + 1);
@@ -94,20 +95,20 @@ impl Layout {
 pub(super) type IndexRef<'a> = IndexPage<&'a [u8]>;
 
 /// A checked page of the index.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct IndexPage<B> {
     bytes: B,
     children: usize,
-    layout: Layout,
     flags: u8,
 }
 
 impl<B: Deref<Target = [u8]>> IndexPage<B> {
     /// Takes bytes that passed the check.
+    #[inline]
     pub(super) fn trusted(bytes: B) -> Self {
         let children = u16_at(&bytes, 12).into();
         let flags = bytes[15];
-        Self { children, layout: Layout::new(children, flags), flags, bytes }
+        Self { children, flags, bytes }
     }
 
     /// [`LEAF`] or [`ROOT`].
@@ -127,7 +128,8 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     /// Where child `n` lies.
     pub(super) fn child(&self, n: usize) -> Span {
-        let offset = |n| u64::from(u32_at(&self.bytes, self.layout.offsets + 4 * n)) * ALIGN as u64;
+        let offset =
+            |n| u64::from(u32_at(&self.bytes, self.layout().offsets + 4 * n)) * ALIGN as u64;
         Span::between(offset(n), offset(n + 1))
     }
 
@@ -138,7 +140,7 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     /// The separator in front of child `n`.
     pub(super) fn separator(&self, n: usize) -> Separator<'_> {
-        let length = self.bytes[self.layout.lengths + n];
+        let length = self.bytes[self.layout().lengths + n];
         Separator {
             head: self.head(n),
             head_bytes: length & !CONTINUES,
@@ -151,17 +153,22 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
     /// table's prefix) and which does not begin in the middle of its versions; the first child
     /// if all are after it.
     pub(super) fn find(&self, suffix: &[u8]) -> usize {
-        let wanted = head(suffix);
+        let key_head = head(suffix);
         let column = &self.bytes[HEADER_BYTES..HEADER_BYTES + 8 * self.children];
-        let below = kernels().le_heads_below(column, wanted);
-        if below == self.children || self.head(below) != wanted {
-            return below.saturating_sub(1);
+        let mut after = kernels().le_heads_below(column, key_head);
+        if after < self.children && self.head(after) == key_head {
+            // Equal heads decide nothing.
+            let key = Separator::new(suffix, false);
+            let is_after = |n| self.head(n) > key_head || self.separator(n).order(&key).is_gt();
+            after = first_where(after..self.children, is_after);
         }
-        let rest = &column[8 * below..];
-        let same = wanted.checked_add(1).map_or(rest.len() / 8, |next| kernels().le_heads_below(rest, next));
-        let key = Separator::new(suffix, false);
-        let after = first_where(below..below + same, |n| self.separator(n).order(&key).is_gt());
         after.saturating_sub(1)
+    }
+
+    /// Where its columns begin.
+    #[inline]
+    fn layout(&self) -> Layout {
+        Layout::new(self.children, self.flags)
     }
 
     fn head(&self, n: usize) -> u64 {
@@ -170,10 +177,10 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     fn tail_range(&self, n: usize) -> Range<usize> {
         if self.flags & TAILS == 0 {
-            return self.layout.tails..self.layout.tails;
+            return self.layout().tails..self.layout().tails;
         }
-        let offset = |n| u32_at(&self.bytes, self.layout.tail_offsets + 4 * n) as usize;
-        self.layout.tails + offset(n)..self.layout.tails + offset(n + 1)
+        let offset = |n| u32_at(&self.bytes, self.layout().tail_offsets + 4 * n) as usize;
+        self.layout().tails + offset(n)..self.layout().tails + offset(n + 1)
     }
 }
 
@@ -186,9 +193,9 @@ impl Piece for IndexRef<'_> {
         at.require(page.level() <= ROOT, "level", "0 or 1")?;
         at.require(page.flags & !TAILS == 0, "flags", "known ones")?;
         at.require(page.children > 0, "children", "one at least")?;
-        at.require(page.layout.tails <= page.bytes.len(), "columns", "inside the page")?;
+        at.require(page.layout().tails <= page.bytes.len(), "columns", "inside the page")?;
         for n in 0..page.children {
-            let at_offset = page.layout.offsets + 4 * n;
+            let at_offset = page.layout().offsets + 4 * n;
             let ascending = u32_at(bytes, at_offset) < u32_at(bytes, at_offset + 4);
             at.require(ascending, "offsets", "in ascending order")?;
         }
@@ -212,13 +219,13 @@ impl Piece for IndexRef<'_> {
 
 /// Tails lie end to end inside the page, behind full heads, and only zeros follow them.
 fn check_tails(page: &IndexRef<'_>, at: At) -> Result<()> {
-    let mut end = page.layout.tails;
+    let mut end = page.layout().tails;
     for n in 0..page.children {
         let range = page.tail_range(n);
         let in_place = range.start == end && range.end >= end && range.end <= page.bytes.len();
         at.require(in_place, "tails", "end to end inside the page")?;
         end = range.end;
-        let head_bytes = page.bytes[page.layout.lengths + n] & !CONTINUES;
+        let head_bytes = page.bytes[page.layout().lengths + n] & !CONTINUES;
         let whole = head_bytes == 8 || head_bytes < 8 && range.is_empty();
         at.require(whole, "separator", "a tail only behind eight bytes")?;
     }

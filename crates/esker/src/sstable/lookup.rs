@@ -9,7 +9,7 @@ use super::block::{Block, BlockRef, Found as InBlock, fingerprint};
 use super::filter::FilterPage;
 use super::index::IndexPage;
 use super::page::{ALIGN, Span};
-use super::reader::{Cut, PageNo, Table};
+use super::reader::{PageNo, Table};
 use super::{Filters, Lookup};
 use crate::base::error::Result;
 use crate::base::key::{SeqNo, Tag};
@@ -149,11 +149,7 @@ impl Table {
     }
 
     /// Whether the filter lets the key with this hash through; true if there is no filter.
-    pub fn passes<'t: 'g, 'g>(
-        &'t self,
-        hash: u64,
-        reach: Reach<'g>,
-    ) -> Peek<bool, Missed<'t>> {
+    pub fn passes<'t: 'g, 'g>(&'t self, hash: u64, reach: Reach<'g>) -> Peek<bool, Missed<'t>> {
         let shape = self.properties.filter;
         if shape.lines == 0 {
             return Ok(true);
@@ -162,18 +158,6 @@ impl Table {
         let span = shape.page(number, self.footer.filter.offset);
         let page = FilterPage::trusted(self.peek(PageNo::Filter(number), span, reach)?);
         Ok(page.may_contain(shape, line, hash))
-    }
-
-    /// Starts to fetch the front of the block that a search for `key` will look at.
-    pub fn prefetch_block(&self, key: &[u8], reach: Reach<'_>) {
-        let Cut::Suffix(suffix) = self.cut_prefix(key) else { return };
-        let block = BlockAt::of_suffix(self, suffix, reach).and_then(|at| {
-            let (number, span) = at.page();
-            self.peek(number, span, reach)
-        });
-        if let Ok(block) = block {
-            prefetch_front(block);
-        }
     }
 
     /// The newest version of `key` that a read at `seq` sees, tombstones too.
@@ -188,18 +172,11 @@ impl Table {
         if !self.summary().range.contains(key) {
             return Ok(None);
         }
-        if how.filters == Filters::Use && self.properties.filter.lines > 0 {
-            how.filter_probes += 1;
-            if !self.passes(hash, reach)? {
-                how.filter_negatives += 1;
-                return Ok(None);
-            }
-        }
-        self.find_unfiltered(key, hash, seq, reach, how)
+        self.find_in_range(key, hash, seq, reach, how)
     }
 
-    /// As [`find`](Self::find), when range and filter have let the key pass.
-    pub fn find_unfiltered<'t: 'g, 'g>(
+    /// As [`find`](Self::find), of a key that lies in the table's range.
+    pub fn find_in_range<'t: 'g, 'g>(
         &'t self,
         key: &[u8],
         hash: u64,
@@ -207,25 +184,68 @@ impl Table {
         reach: Reach<'g>,
         how: &mut Lookup,
     ) -> Peek<Option<Found<'g>>, Missed<'t>> {
-        let Cut::Suffix(suffix) = self.cut_prefix(key) else { return Ok(None) };
-        let mut at = BlockAt::of_suffix(self, suffix, reach)?;
+        if how.filters == Filters::Use && self.properties.filter.lines > 0 {
+            how.filter_probes += 1;
+            if !self.passes(hash, reach)? {
+                how.filter_negatives += 1;
+                return Ok(None);
+            }
+        }
+        self.locate(key, reach)?.search(key, hash, seq, reach, how)
+    }
+
+    /// The block in which the versions of `key`, which lies in the table's range, begin if there
+    /// are any.
+    pub fn locate<'t: 'g, 'g>(
+        &'t self,
+        key: &[u8],
+        reach: Reach<'g>,
+    ) -> Peek<Located<'t, 'g>, Missed<'t>> {
+        let at = BlockAt::of_suffix(self, self.suffix_in_range(key), reach)?;
+        let (number, span) = at.page();
+        Ok(Located { block: self.peek(number, span, reach)?, at })
+    }
+}
+
+/// The block that may hold a key, found and not looked into yet.
+pub struct Located<'t, 'g> {
+    at: BlockAt<'t, 'g>,
+    block: &'g [u8],
+}
+
+impl<'t: 'g, 'g> Located<'t, 'g> {
+    /// Starts to fetch what a search will look at first.
+    pub fn prefetch(&self) {
+        prefetch_front(self.block);
+    }
+
+    /// The newest version of `key` that a read at `seq` sees, tombstones too.
+    ///
+    /// # Errors
+    /// A page that is not in memory.
+    pub fn search(
+        mut self,
+        key: &[u8],
+        hash: u64,
+        seq: SeqNo,
+        reach: Reach<'g>,
+        how: &mut Lookup,
+    ) -> Peek<Option<Found<'g>>, Missed<'t>> {
+        self.prefetch();
         loop {
-            let (number, span) = at.page();
-            let block: BlockRef<'g> = Block::trusted(self.peek(number, span, reach)?);
+            let block: BlockRef<'g> = Block::trusted(self.block);
             how.blocks_read += 1;
             match block.find(key, fingerprint(hash), seq) {
                 InBlock::Entry(n) => {
-                    let range = block.value_range(n);
-                    return Ok(Some(Found {
-                        tag: block.tag(n),
-                        offset: range.start,
-                        value: block.into_value(range),
-                        table: self,
-                        number,
-                        span,
-                    }));
+                    let (tag, range) = (block.tag(n), block.value_range(n));
+                    let (offset, value) = (range.start, block.into_value(range));
+                    let ((number, span), table) = (self.at.page(), self.at.table);
+                    return Ok(Some(Found { tag, offset, value, table, number, span }));
                 }
-                InBlock::GoesOn if at.move_next(reach)? => {}
+                InBlock::GoesOn if self.at.move_next(reach)? => {
+                    let (number, span) = self.at.page();
+                    self.block = self.at.table.peek(number, span, reach)?;
+                }
                 InBlock::GoesOn | InBlock::Nothing => return Ok(None),
             }
         }
@@ -255,19 +275,16 @@ impl<'t: 'g, 'g> BlockAt<'t, 'g> {
         reach: Reach<'g>,
     ) -> Peek<Self, Missed<'t>> {
         let top = IndexPage::trusted(table.peek(PageNo::Top, table.footer.index_top, reach)?);
-        let mut at = Self { table, leaf: top.clone(), leaf_number: 0, child: 0, top };
-        if table.has_root() {
-            at.enter_leaf(at.top.find(suffix), reach)?;
+        if !table.has_root() {
+            return Ok(Self { table, leaf: top, leaf_number: 0, child: top.find(suffix), top });
         }
-        at.child = at.leaf.find(suffix);
-        Ok(at)
+        let leaf_number = top.find(suffix);
+        let page = table.peek(PageNo::Leaf(leaf_number), top.child(leaf_number), reach)?;
+        let leaf = IndexPage::trusted(page);
+        Ok(Self { table, leaf, leaf_number, child: leaf.find(suffix), top })
     }
 
-    fn enter_leaf(
-        &mut self,
-        number: usize,
-        reach: Reach<'g>,
-    ) -> Peek<(), Missed<'t>> {
+    fn enter_leaf(&mut self, number: usize, reach: Reach<'g>) -> Peek<(), Missed<'t>> {
         let page = self.table.peek(PageNo::Leaf(number), self.top.child(number), reach)?;
         self.leaf = IndexPage::trusted(page);
         self.leaf_number = number;

@@ -66,9 +66,9 @@ mod writer;
 mod tests;
 
 pub use cursor::TableCursor;
-pub use page::PAGE_BYTES;
 pub use describe::describe;
-pub use lookup::{Found, Missed, Peek, Reach, with_pages};
+pub use lookup::{Found, Located, Missed, Peek, Reach, with_pages};
+pub use page::PAGE_BYTES;
 pub use reader::Table;
 pub use stretch::{Stretch, Terms};
 pub use writer::TableWriter;

@@ -142,23 +142,43 @@ impl Table {
         }
     }
 
+    /// What follows the table's prefix in a key of its range: such a key begins with it, because
+    /// the smallest and the largest key do.
+    #[inline]
+    pub(super) fn suffix_in_range<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        key.get(self.prefix_bytes..).unwrap_or_default()
+    }
+
     /// Whether the index has leaves below its top.
     pub(super) fn has_root(&self) -> bool {
         self.footer.leaves().bytes > 0
     }
 
     /// A page that is in memory, for a moment.
+    #[inline]
     pub(super) fn peek<'t: 'g, 'g>(
         &'t self,
         number: PageNo,
         span: Span,
         reach: Reach<'g>,
     ) -> Peek<&'g [u8], Missed<'t>> {
-        let known = self.map_of(number);
-        known
-            .and_then(|(map, n)| map.peek(n, span.bytes as usize, reach.guard))
-            .or_else(|| reach.find(self, number))
-            .ok_or(Missed { table: self, number, span })
+        if let Some((map, n)) = self.map_of(number)
+            && let Some(bytes) = map.peek(n, span.bytes as usize, reach.guard)
+        {
+            return Ok(bytes);
+        }
+        self.find_loaded(number, span, reach)
+    }
+
+    /// A page that is not in the pool.
+    #[cold]
+    fn find_loaded<'t: 'g, 'g>(
+        &'t self,
+        number: PageNo,
+        span: Span,
+        reach: Reach<'g>,
+    ) -> Peek<&'g [u8], Missed<'t>> {
+        reach.find(self, number).ok_or(Missed { table: self, number, span })
     }
 
     /// A page, counted: from memory or from the file.
@@ -185,6 +205,7 @@ impl Table {
 
     /// The map that has this page's slot; `None` if the index page above was never read, or has
     /// no such child.
+    #[inline]
     fn map_of(&self, number: PageNo) -> Option<(&FrameMap, usize)> {
         match number {
             PageNo::Top => Some((&self.top, 0)),

@@ -104,7 +104,11 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: Source<'a>, properties: &'a Properties, filter: Vec<FilterPage<Vec<u8>>>) -> Self {
+    fn new(
+        source: Source<'a>,
+        properties: &'a Properties,
+        filter: Vec<FilterPage<Vec<u8>>>,
+    ) -> Self {
         Self {
             source,
             properties,
@@ -140,7 +144,12 @@ impl<'a> Walk<'a> {
 
     /// The separator is above the last key of the block before and not above this block's first;
     /// or it is both, and both blocks say so.
-    fn check_separator(&self, block: &BlockRef<'_>, separator: Separator<'_>, at: At) -> Result<()> {
+    fn check_separator(
+        &self,
+        block: &BlockRef<'_>,
+        separator: Separator<'_>,
+        at: At,
+    ) -> Result<()> {
         let mut first_key = Vec::new();
         block.append_key(0, &mut first_key);
         at.expect("continuation", self.goes_on, separator.continues)?;

@@ -419,10 +419,10 @@ mod tests {
 
     #[test]
     fn counters_of_a_newer_version_are_read_as_far_as_they_are_known() {
-        let bytes: Vec<u8> = (1..=9).collect();
+        let bytes: Vec<u8> = (1..=11).collect();
         let counters = read_counters(&mut Reader::new(&bytes)).unwrap();
-        assert_eq!(counters.totals(), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(counters.totals(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let fewer = read_counters(&mut Reader::new(&bytes[..2])).unwrap();
-        assert_eq!(fewer.totals(), [1, 2, 0, 0, 0, 0, 0]);
+        assert_eq!(fewer.totals(), [1, 2, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -59,13 +59,17 @@ pub struct KeyspaceCounters {
     pub compaction_bytes_read: u64,
     /// Bytes of the tables that merges wrote.
     pub compaction_bytes_written: u64,
-    /// Tables that changed level without being rewritten.
+    /// Compactions that only moved tables to another level.
     pub moves: u64,
+    /// Merges that left L0 with fewer and larger tables.
+    pub l0_merges: u64,
+    /// Steps of sweeps of L0 into L1.
+    pub sweep_steps: u64,
 }
 
 impl KeyspaceCounters {
     /// All of them, in the order of the format; new ones go to the end.
-    pub(super) fn totals(&self) -> [u64; 7] {
+    pub(super) fn totals(&self) -> [u64; 9] {
         [
             self.user_bytes_flushed,
             self.flushes,
@@ -74,10 +78,12 @@ impl KeyspaceCounters {
             self.compaction_bytes_read,
             self.compaction_bytes_written,
             self.moves,
+            self.l0_merges,
+            self.sweep_steps,
         ]
     }
 
-    pub(super) fn from_totals(totals: [u64; 7]) -> Self {
+    pub(super) fn from_totals(totals: [u64; 9]) -> Self {
         let [
             user_bytes_flushed,
             flushes,
@@ -86,6 +92,8 @@ impl KeyspaceCounters {
             compaction_bytes_read,
             compaction_bytes_written,
             moves,
+            l0_merges,
+            sweep_steps,
         ] = totals;
         Self {
             user_bytes_flushed,
@@ -95,6 +103,8 @@ impl KeyspaceCounters {
             compaction_bytes_read,
             compaction_bytes_written,
             moves,
+            l0_merges,
+            sweep_steps,
         }
     }
 }

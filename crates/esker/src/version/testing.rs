@@ -96,7 +96,7 @@ fn arbitrary_keyspace_edit() -> impl Strategy<Value = KeyspaceEdit> {
     let added = prop::collection::vec((0_u8..7, arbitrary_table().prop_map(Arc::new)), 0..4);
     let removed = prop::collection::vec((0_u8..7, any::<u64>().prop_map(TableId)), 0..4);
     let seq = prop::option::of((0..1_u64 << 56).prop_map(SeqNo::new));
-    let counters = prop::option::of(any::<[u64; 7]>().prop_map(KeyspaceCounters::from_totals));
+    let counters = prop::option::of(any::<[u64; 9]>().prop_map(KeyspaceCounters::from_totals));
     (added, removed, seq, counters, prop::option::of(arbitrary_sweep())).prop_map(
         |(added, removed, flushed_seq, counters, sweep)| KeyspaceEdit {
             added,

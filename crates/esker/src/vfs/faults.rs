@@ -178,11 +178,15 @@ pub enum DiskOp {
     Sync,
     /// `ReadFile::read_exact_at`
     Read,
+    /// `AppendFile::trim`
+    Trim,
+    /// `SyncFile::make_room`
+    Allocate,
 }
 
 impl DiskOp {
     /// All operations.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::Open,
         Self::Rename,
@@ -196,6 +200,8 @@ impl DiskOp {
         Self::Seal,
         Self::Sync,
         Self::Read,
+        Self::Trim,
+        Self::Allocate,
     ];
 }
 
@@ -214,6 +220,8 @@ impl fmt::Display for DiskOp {
             Self::Append => "append",
             Self::Seal => "seal",
             Self::Read => "read",
+            Self::Trim => "trim",
+            Self::Allocate => "allocate",
         })
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`machine`]: how much memory there is
 //! - [`os`]: a directory of the operating system
+//! - `mapped`: its log segments, as memory: an append is a copy, not a system call
 //! - [`sim`]: a simulated disk that knows what was synced, and can be crashed
 //! - [`faults`]: rules that make chosen operations of the simulated disk fail
 //!
@@ -19,6 +20,9 @@
 //! | `create`, `rename`, `remove` returned | they happened | any subset of them, in order per name |
 //! | `sync_dir` returned | | all of them |
 //!
+//! A file made by `create_log` may be longer than what was appended: space allocated ahead, or the
+//! bytes of an earlier life. What they are means nothing, and a crash may leave any of them.
+//!
 //! A `sync` that failed must never be believed again: the file stays in doubt until it is
 //! replaced (after a failed fsync Linux marks the pages clean, and the next fsync succeeds).
 //! Both disks enforce it: every later `sync` of that file fails too.
@@ -28,6 +32,7 @@
 //! - D1: a file that refused an append, or was sealed, takes no further append
 //! - D2: a seal never lengthens a file
 //! - D3: what was synced is on every disk that a crash can leave: bytes of files, and names
+//! - D4: one writer at a time writes to a file, also when it has got a new name
 //!
 //! Threads: all methods may be called from any thread. No lock of the engine is held over them
 //! except the ones that [`crate::db`] names.
@@ -41,6 +46,7 @@ use crate::base::names::FileName;
 #[cfg(any(test, feature = "internals"))]
 pub mod faults;
 pub mod machine;
+mod mapped;
 pub mod os;
 #[cfg(any(test, feature = "internals"))]
 pub mod sim;
@@ -49,6 +55,18 @@ pub mod sim;
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Creates an empty file that must not exist yet and opens it for appending.
     fn create(&self, name: FileName) -> Result<Box<dyn AppendFile>>;
+
+    /// Creates a log segment, which will take about `bytes` bytes, and opens it for appending: an
+    /// empty file, or `spare` under the new name, a former segment whose bytes stay there until
+    /// they are written over. Neither may be open for appending.
+    ///
+    /// After an error the file may be there under either name, or not at all.
+    fn create_log(
+        &self,
+        name: FileName,
+        spare: Option<FileName>,
+        bytes: u64,
+    ) -> Result<Box<dyn AppendFile>>;
 
     /// Opens an existing file for reading. The reader keeps working after the file is removed.
     fn open(&self, name: FileName) -> Result<Arc<dyn ReadFile>>;
@@ -96,16 +114,41 @@ pub trait AppendFile: Send {
     /// Something that syncs this file while appends go on beside it. It outlives the file.
     fn sync_handle(&self) -> Arc<dyn SyncFile>;
 
+    /// Whether somebody should call [`SyncFile::make_room`], so that later appends find space that
+    /// is ready. Says so once for each piece that is missing.
+    fn wants_room(&mut self) -> bool {
+        false
+    }
+
+    /// Gives back what is allocated behind the last append; appends go on. A crash may leave
+    /// either length.
+    fn trim(&mut self) -> Result<()>;
+
     /// Cuts off what lies behind `len`, as the file's last operation: the remains of a failed
     /// append, or space allocated ahead. A crash may leave either length.
     fn seal(&mut self, len: u64) -> Result<()>;
 }
 
-/// Syncs one file.
+/// What can be done to one file beside its writer.
 pub trait SyncFile: Send + Sync {
     /// Makes durable what was appended before the call; returns how many bytes that is. After an
     /// error every later call fails. Does not make the file's name durable.
     fn sync(&self) -> Result<u64>;
+
+    /// Makes a bounded piece of space ready for appends to come, and says whether more is missing.
+    /// A failure harms nobody: who appends meets it again if it lasts.
+    fn make_room(&self) -> Result<Room> {
+        Ok(Room::Enough)
+    }
+}
+
+/// Whether a log segment has enough space ready ahead of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Nothing is left to do for now.
+    Enough,
+    /// Call again.
+    Missing,
 }
 
 /// A file open for reading.
@@ -157,5 +200,7 @@ fn past_the_end(name: FileName, offset: u64, end: u64, len: u64) -> Error {
     )
 }
 
+#[cfg(test)]
+mod log_tests;
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,12 @@
 //! - The lock is `flock` on `LOCK`, and a set of (device, inode) in this process, because some
 //!   file systems emulate `flock` with locks that a process never refuses to itself
 
+//! - A log segment is mapped where [`may_map`] trusts the file system (see `mapped`), else written
+//!   as every other file. Either way `fdatasync` makes it durable
+
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -26,7 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space, SyncFile};
+use super::mapped::{self, Pages, Stores, may_map};
+use super::{AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::names::FileName;
@@ -35,22 +39,70 @@ use crate::base::names::FileName;
 pub struct OsDisk {
     dir: OwnedFd,
     path: PathBuf,
+    log_writes: LogWrites,
+    /// The mapped log segments and spares, by their present names.
+    pages: Mutex<BTreeMap<FileName, Arc<Pages>>>,
+}
+
+/// How the bytes of log segments reach the operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogWrites {
+    /// As stores into mapped memory where the file system is known to bear it, else by `write`.
+    Mapped,
+    /// By `write`.
+    Write,
 }
 
 impl OsDisk {
     /// Opens the directory at `path`; creates it, and its parents, for this user alone if they
     /// are missing.
     pub fn open_dir(path: &Path) -> Result<Arc<Self>> {
+        Self::open_dir_with(path, LogWrites::Mapped)
+    }
+
+    /// The same, with a choice of how log segments are written.
+    pub fn open_dir_with(path: &Path, log_writes: LogWrites) -> Result<Arc<Self>> {
         let explain = |source| Error::io(format_args!("open directory {}", path.display()), source);
         create_missing(path).map_err(explain)?;
         let dir = retry(|| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()))
             .map_err(|errno| explain(errno.into()))?;
-        Ok(Arc::new(Self { dir, path: path.to_path_buf() }))
+        let log_writes = if may_map(&dir) { log_writes } else { LogWrites::Write };
+        let pages = Mutex::default();
+        Ok(Arc::new(Self { dir, path: path.to_path_buf(), log_writes, pages }))
     }
 
     fn open_file(&self, name: FileName, how: OFlags) -> rustix::io::Result<OwnedFd> {
         let how = how | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         retry(|| rustix::fs::openat(&self.dir, name.to_string(), how, OWNER_ONLY))
+    }
+
+    fn create_file(&self, name: FileName) -> rustix::io::Result<OwnedFd> {
+        self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// A new segment in an empty file: mapped, unless the system will not have it.
+    fn first_life(
+        &self,
+        name: FileName,
+        file: Arc<OwnedFd>,
+        bytes: u64,
+    ) -> rustix::io::Result<Box<dyn AppendFile>> {
+        if self.log_writes == LogWrites::Mapped {
+            let first = mapped::first_step_bytes(bytes);
+            let map = || {
+                mapped::allocate(&file, 0, first)
+                    .and_then(|()| Pages::map(Arc::clone(&file), first, bytes))
+            };
+            match map() {
+                Ok(pages) => {
+                    lock(&self.pages).insert(name, Arc::clone(&pages));
+                    return Ok(Box::new(MappedAppend::new(pages, name)));
+                }
+                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => return Err(errno),
+                Err(_) => {}
+            }
+        }
+        Ok(Box::new(OsAppend::new(Shared::new(file, name, None))))
     }
 
     /// The kind of a directory entry and its length; `None` if it has just gone.
@@ -84,11 +136,33 @@ impl OsDisk {
 
 impl Disk for OsDisk {
     fn create(&self, name: FileName) -> Result<Box<dyn AppendFile>> {
-        let file = self
-            .open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
-            .map_err(|errno| failed("create", name, errno))?;
-        let shared = Shared { file, name, appended: AtomicU64::new(0), failure: Mutex::new(None) };
-        Ok(Box::new(OsAppend { shared: Arc::new(shared), len: 0, takes_more: true }))
+        let file = self.create_file(name).map_err(|errno| failed("create", name, errno))?;
+        Ok(Box::new(OsAppend::new(Shared::new(Arc::new(file), name, None))))
+    }
+
+    fn create_log(
+        &self,
+        name: FileName,
+        spare: Option<FileName>,
+        bytes: u64,
+    ) -> Result<Box<dyn AppendFile>> {
+        let fail = |errno| failed("create", name, errno);
+        let Some(spare) = spare else {
+            let file = self.create_file(name).map_err(fail)?;
+            return self.first_life(name, Arc::new(file), bytes).map_err(|errno| {
+                let _ = self.remove(name);
+                fail(errno)
+            });
+        };
+        self.rename(spare, name)?;
+        let known = lock(&self.pages).get(&name).cloned();
+        Ok(match known {
+            Some(pages) => Box::new(MappedAppend::new(pages, name)),
+            None => {
+                let file = self.open_file(name, OFlags::WRONLY).map_err(fail)?;
+                Box::new(OsAppend::new(Shared::new(Arc::new(file), name, None)))
+            }
+        })
     }
 
     fn open(&self, name: FileName) -> Result<Arc<dyn ReadFile>> {
@@ -107,10 +181,20 @@ impl Disk for OsDisk {
     fn rename(&self, from: FileName, to: FileName) -> Result<()> {
         let (old, new) = (from.to_string(), to.to_string());
         retry(|| rustix::fs::renameat(&self.dir, old.as_str(), &self.dir, new.as_str()))
-            .map_err(|errno| failed("rename", format_args!("{from} to {to}"), errno))
+            .map_err(|errno| failed("rename", format_args!("{from} to {to}"), errno))?;
+        let mut pages = lock(&self.pages);
+        let replaced = match pages.remove(&from) {
+            Some(moved) => pages.insert(to, moved),
+            None => pages.remove(&to),
+        };
+        drop(pages);
+        drop(replaced);
+        Ok(())
     }
 
     fn remove(&self, name: FileName) -> Result<()> {
+        let unmapped = lock(&self.pages).remove(&name);
+        drop(unmapped);
         match retry(|| rustix::fs::unlinkat(&self.dir, name.to_string(), AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(failed("remove", name, errno)),
@@ -156,12 +240,21 @@ impl fmt::Debug for OsDisk {
 
 /// What the writer of a file and those who sync it have in common.
 struct Shared {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     name: FileName,
     /// Bytes of appends that returned `Ok`.
     appended: AtomicU64,
     /// The first failed sync. Held over the system call: see above.
     failure: Mutex<Option<Error>>,
+    /// Its mapping, for a mapped log segment.
+    pages: Option<Arc<Pages>>,
+}
+
+impl Shared {
+    fn new(file: Arc<OwnedFd>, name: FileName, pages: Option<Arc<Pages>>) -> Arc<Self> {
+        let (appended, failure) = (AtomicU64::new(0), Mutex::new(None));
+        Arc::new(Self { file, name, appended, failure, pages })
+    }
 }
 
 impl SyncFile for Shared {
@@ -171,7 +264,7 @@ impl SyncFile for Shared {
             return Err(error.context("an earlier sync failed"));
         }
         let covered = self.appended.load(Ordering::Acquire);
-        match sync_data(&self.file) {
+        match sync_data(&*self.file) {
             Ok(()) => Ok(covered),
             Err(errno) => {
                 let error = failed("sync", self.name, errno);
@@ -180,6 +273,12 @@ impl SyncFile for Shared {
             }
         }
     }
+
+    fn make_room(&self) -> Result<Room> {
+        let Some(pages) = &self.pages else { return Ok(Room::Enough) };
+        let end = self.appended.load(Ordering::Acquire);
+        pages.make_room(end).map_err(|errno| failed("allocate", self.name, errno))
+    }
 }
 
 struct OsAppend {
@@ -187,6 +286,12 @@ struct OsAppend {
     len: u64,
     /// Until an append failed or the file was sealed.
     takes_more: bool,
+}
+
+impl OsAppend {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, len: 0, takes_more: true }
+    }
 }
 
 impl AppendFile for OsAppend {
@@ -210,12 +315,74 @@ impl AppendFile for OsAppend {
         Arc::clone(&self.shared) as _
     }
 
+    fn trim(&mut self) -> Result<()> {
+        retry(|| rustix::fs::ftruncate(&*self.shared.file, self.len))
+            .map_err(|errno| failed("trim", self.shared.name, errno))
+    }
+
     fn seal(&mut self, len: u64) -> Result<()> {
         let name = self.shared.name;
         invariant!(D2, len <= self.len, "seal {name} of {} bytes at {len}", self.len);
         self.takes_more = false;
-        retry(|| rustix::fs::ftruncate(&self.shared.file, len))
+        retry(|| rustix::fs::ftruncate(&*self.shared.file, len))
             .map_err(|errno| failed("seal", name, errno))?;
+        self.len = len;
+        self.shared.appended.store(len, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// A log segment in mapped memory.
+struct MappedAppend {
+    shared: Arc<Shared>,
+    stores: Stores,
+    len: u64,
+    /// Until an append failed or the file was sealed.
+    takes_more: bool,
+}
+
+impl MappedAppend {
+    fn new(pages: Arc<Pages>, name: FileName) -> Self {
+        let stores = pages.writer();
+        let shared = Shared::new(Arc::clone(pages.file()), name, Some(pages));
+        Self { shared, stores, len: 0, takes_more: true }
+    }
+}
+
+impl AppendFile for MappedAppend {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let name = self.shared.name;
+        invariant!(D1, self.takes_more, "append to {name} after a failed append or a seal");
+        if let Err(errno) = self.stores.store(self.len, bytes) {
+            self.takes_more = false;
+            return Err(failed("append", name, errno));
+        }
+        self.len += bytes.len() as u64;
+        self.shared.appended.store(self.len, Ordering::Release);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn sync_handle(&self) -> Arc<dyn SyncFile> {
+        Arc::clone(&self.shared) as _
+    }
+
+    fn wants_room(&mut self) -> bool {
+        self.stores.wants_room(self.len)
+    }
+
+    fn trim(&mut self) -> Result<()> {
+        self.stores.truncate(self.len).map_err(|errno| failed("trim", self.shared.name, errno))
+    }
+
+    fn seal(&mut self, len: u64) -> Result<()> {
+        let name = self.shared.name;
+        invariant!(D2, len <= self.len, "seal {name} of {} bytes at {len}", self.len);
+        self.takes_more = false;
+        self.stores.truncate(len).map_err(|errno| failed("seal", name, errno))?;
         self.len = len;
         self.shared.appended.store(len, Ordering::Release);
         Ok(())
@@ -421,7 +588,7 @@ mod tests {
     }
 
     fn shared(file: OwnedFd) -> Arc<Shared> {
-        Arc::new(Shared { file, name: LOG, appended: AtomicU64::new(0), failure: Mutex::new(None) })
+        Shared::new(Arc::new(file), LOG, None)
     }
 
     fn mode(path: &Path) -> u32 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::os::OsDisk;
+use super::os::{LogWrites, OsDisk};
 use super::sim::SimDisk;
 use super::{AppendFile, Disk, ReadFile};
 use crate::base::error::Result;
@@ -24,6 +24,8 @@ const NAMES: [FileName; 5] = [
 #[derive(Clone, Debug)]
 enum Action {
     Create(FileName),
+    CreateLog(FileName, Option<FileName>),
+    Trim(FileName),
     Append(FileName, usize),
     Sync(FileName),
     Seal(FileName, u64),
@@ -41,6 +43,9 @@ fn action() -> impl Strategy<Value = Action> {
     let name = || prop::sample::select(&NAMES[..]);
     prop_oneof![
         3 => name().prop_map(Action::Create),
+        2 => (name(), prop::option::of(name()))
+            .prop_map(|(name, spare)| Action::CreateLog(name, spare)),
+        1 => name().prop_map(Action::Trim),
         6 => (name(), 0..2_000usize).prop_map(|(name, len)| Action::Append(name, len)),
         1 => name().prop_map(Action::Sync),
         1 => (name(), 0..3_000u64).prop_map(|(name, len)| Action::Seal(name, len)),
@@ -75,6 +80,16 @@ impl User {
                 let made = self.disk.create(name);
                 told(made.map(|file| drop(self.writers.insert(name, (file, true)))))
             }
+            // A file has one writer at a time, whatever it is called meanwhile.
+            Action::CreateLog(name, spare) if self.writers.is_empty() && spare != Some(name) => {
+                let made = self.disk.create_log(name, spare, 1_000);
+                told(made.map(|file| drop(self.writers.insert(name, (file, true)))))
+            }
+            Action::CreateLog(..) => String::new(),
+            Action::Trim(name) => match self.writers.get_mut(&name) {
+                Some((file, true)) => told(file.trim()),
+                _ => String::new(),
+            },
             Action::Append(name, len) => match self.writers.get_mut(&name) {
                 Some((file, true)) => {
                     let bytes: Vec<u8> = (0..len).map(|at| (at / 3 + number) as u8).collect();
@@ -128,7 +143,9 @@ proptest! {
     #[test]
     fn both_disks_answer_alike(actions in prop::collection::vec(action(), 1..80)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut real = User::new(OsDisk::open_dir(dir.path()).unwrap());
+        // A mapped segment is longer than what was appended: see `log_tests`.
+        let real = OsDisk::open_dir_with(dir.path(), LogWrites::Write).unwrap();
+        let mut real = User::new(real);
         let mut simulated = User::new(SimDisk::new());
         for (number, action) in actions.iter().enumerate() {
             let (one, other) = (real.act(number, action), simulated.act(number, action));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::base::batch::Op;
 use crate::base::error::Result;
 use crate::base::invariant;
 use crate::base::key::{SegmentNo, SeqNo};
@@ -9,7 +10,7 @@ use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::vfs::{AppendFile, Disk};
-use crate::wal::record::{Place, Record, RecordKind};
+use crate::wal::record::{Place, RecordHeader, RecordKind};
 use crate::wal::segment::SegmentHeader;
 use crate::wal::sync::LogSyncer;
 use crate::wal::{LogPosition, SealedSegment};
@@ -21,6 +22,8 @@ const GROUP_KEEP_BYTES: usize = 1 << 20;
 pub struct Log {
     disk: Arc<dyn Disk>,
     store_id: u64,
+    /// About how long a segment becomes.
+    segment_bytes: u64,
     active: Active,
     /// The records of the group, as they have to stand behind `active.end`.
     group: Vec<u8>,
@@ -45,9 +48,19 @@ struct Active {
 }
 
 impl Active {
-    fn create(disk: &dyn Disk, store_id: u64, header: &SegmentHeader) -> Result<Self> {
-        let mut file = disk.create(FileName::Log(header.segment))?;
-        let bytes = header.encode(store_id);
+    fn create(
+        disk: &dyn Disk,
+        store_id: u64,
+        header: &SegmentHeader,
+        spare: Option<FileName>,
+        segment_bytes: u64,
+    ) -> Result<Self> {
+        let mut file = disk.create_log(FileName::Log(header.segment), spare, segment_bytes)?;
+        let mut bytes = header.encode(store_id);
+        if let Some(spare) = spare.filter(|_| planted::is_on(Bug::SpareKeepsItsHeader)) {
+            let segment = SegmentNo(spare.number().unwrap_or_default());
+            bytes = SegmentHeader { segment, ..*header }.encode(store_id);
+        }
         file.append(&bytes)?;
         Ok(Self { segment: header.segment, file, end: bytes.len() as u64 })
     }
@@ -59,23 +72,26 @@ impl Active {
 
 impl Log {
     /// Creates segment `first`. `prev` is the last sealed segment that the manifest records, if
-    /// it records any: everything up to its end is durable.
+    /// it records any: everything up to its end is durable. Segments become about `segment_bytes`
+    /// long.
     pub fn create(
         disk: Arc<dyn Disk>,
         store_id: u64,
         first: SegmentNo,
         prev: Option<SealedSegment>,
         first_seq: SeqNo,
+        segment_bytes: u64,
     ) -> Result<Log> {
         let horizon = prev.map(|prev| LogPosition { segment: prev.segment, offset: prev.bytes });
         let header = SegmentHeader { segment: first, first_seq, prev, horizon };
-        let active = Active::create(&*disk, store_id, &header)?;
+        let active = Active::create(&*disk, store_id, &header, None, segment_bytes)?;
         let synced = horizon.unwrap_or(LogPosition { segment: first, offset: 0 });
         let handle = active.file.sync_handle();
         let syncer = LogSyncer::new(Arc::clone(&disk), synced, active.sealed(), handle);
         Ok(Log {
             disk,
             store_id,
+            segment_bytes,
             active,
             group: Vec::new(),
             group_synced: 0,
@@ -88,21 +104,35 @@ impl Log {
 
     /// Encodes one record, which is one whole batch, into the group's buffer. No I/O.
     pub fn add(&mut self, seq: SeqNo, op_count: u32, payload: &[u8]) {
+        assert!(op_count > 0 && payload.len() <= BATCH_BYTES_MAX, "a batch within its limits");
+        self.add_record(seq, op_count, |group| group.extend_from_slice(payload));
+    }
+
+    /// The same for a batch of one operation, which keeps its limits.
+    pub fn add_op(&mut self, seq: SeqNo, op: &Op<'_>) {
+        self.add_record(seq, 1, |group| op.encode(group));
+    }
+
+    fn add_record(&mut self, seq: SeqNo, op_count: u32, payload: impl FnOnce(&mut Vec<u8>)) {
         invariant!(W1, seq == self.next_seq, "record {seq} where {} follows", self.next_seq);
         invariant!(W2, !self.is_closed, "a record for closed segment {}", self.active.segment);
-        assert!(op_count > 0 && payload.len() <= BATCH_BYTES_MAX, "a batch within its limits");
         if self.group.is_empty() {
             self.group_seq = seq;
-            self.group_synced = self.syncer.synced_in(self.active.segment);
+            self.group_synced = self.syncer.active_synced();
         }
         let place = Place {
             store_id: self.store_id,
             file_number: self.active.segment.0,
             offset: self.active.end + self.group.len() as u64,
         };
-        let synced_upto = self.group_synced;
-        let record = Record { kind: RecordKind::Batch, seq, op_count, synced_upto, payload };
-        record.encode(place, &mut self.group);
+        let header = RecordHeader {
+            seq,
+            kind: RecordKind::Batch as u8,
+            op_count,
+            synced_upto: self.group_synced,
+            payload_bytes: 0,
+        };
+        header.encode(place, &mut self.group, payload);
         self.next_seq = seq.plus(u64::from(op_count));
     }
 
@@ -127,11 +157,17 @@ impl Log {
 
     /// Goes on in a new segment, whose header names this one and its final length. After an error
     /// only [`replace`](Self::replace) or [`seal`](Self::seal) may follow, with yet another number;
-    /// after a failed sync nothing may, and this returns that error.
-    pub fn rotate(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
+    /// after a failed sync nothing may, and this returns that error. A `spare` becomes the new
+    /// segment's file; after an error neither name may be used again, and both may be removed.
+    pub fn rotate(
+        &mut self,
+        next: SegmentNo,
+        first_seq: SeqNo,
+        spare: Option<FileName>,
+    ) -> Result<SealedSegment> {
         self.syncer.check()?;
         invariant!(W2, !self.is_closed, "rotation of closed segment {}", self.active.segment);
-        let active = self.open_next(next, first_seq)?;
+        let active = self.open_next(next, first_seq, spare)?;
         Ok(self.switch_to(active))
     }
 
@@ -139,7 +175,12 @@ impl Log {
     /// good group ends, and makes the new header, which says so, durable, so that no crash brings
     /// the failed group back; its sequence numbers are used again. After a failed sync there is no
     /// going on: this returns that error.
-    pub fn replace(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<SealedSegment> {
+    pub fn replace(
+        &mut self,
+        next: SegmentNo,
+        first_seq: SeqNo,
+        spare: Option<FileName>,
+    ) -> Result<SealedSegment> {
         self.syncer.check()?;
         if planted::is_on(Bug::AppendAfterShortWrite) {
             self.is_closed = false;
@@ -147,7 +188,7 @@ impl Log {
         }
         // What stays behind the end is ignored in any case.
         let _ = self.active.file.seal(self.active.end);
-        let active = self.open_next(next, first_seq)?;
+        let active = self.open_next(next, first_seq, spare)?;
         active.file.sync_handle().sync()?;
         self.disk.sync_dir()?;
         Ok(self.switch_to(active))
@@ -155,7 +196,12 @@ impl Log {
 
     /// Creates the segment behind the active one, which from here on keeps its length: a header
     /// that names it may exist even if this fails.
-    fn open_next(&mut self, next: SegmentNo, first_seq: SeqNo) -> Result<Active> {
+    fn open_next(
+        &mut self,
+        next: SegmentNo,
+        first_seq: SeqNo,
+        spare: Option<FileName>,
+    ) -> Result<Active> {
         assert!(self.group.is_empty(), "a group is written before its segment ends");
         invariant!(W1, first_seq == self.next_seq, "{first_seq} where {} follows", self.next_seq);
         assert!(next > self.active.segment, "segment {next} behind {}", self.active.segment);
@@ -166,13 +212,13 @@ impl Log {
             prev: Some(self.active.sealed()),
             horizon: Some(self.syncer.synced()).filter(|synced| synced.offset > 0),
         };
-        Active::create(&*self.disk, self.store_id, &header)
+        Active::create(&*self.disk, self.store_id, &header, spare, self.segment_bytes)
     }
 
     fn switch_to(&mut self, active: Active) -> SealedSegment {
-        let sealed = self.active.sealed();
-        self.syncer.rotated(active.sealed(), active.file.sync_handle());
-        self.active = active;
+        let last = std::mem::replace(&mut self.active, active);
+        let sealed = last.sealed();
+        self.syncer.rotated(self.active.sealed(), self.active.file.sync_handle(), last.file);
         self.is_closed = false;
         sealed
     }
@@ -194,15 +240,27 @@ impl Log {
         self.active.end
     }
 
+    /// Whether somebody should make room ahead of the active segment's end: see
+    /// [`LogSyncer::make_room`].
+    pub fn wants_room(&mut self) -> bool {
+        self.active.file.wants_room()
+    }
+
+    /// Gives back what is allocated behind the last record.
+    pub fn trim(&mut self) -> Result<()> {
+        if self.is_closed { Ok(()) } else { self.active.file.trim() }
+    }
+
     /// What syncs this log; the same object for the log's whole life.
     pub fn syncer(&self) -> Arc<LogSyncer> {
         Arc::clone(&self.syncer)
     }
 
-    /// Ends the log: syncs it, cuts its tail, and returns what the manifest may record.
+    /// Ends the log: syncs it, cuts its segments behind their last records, and returns what the manifest may record.
     pub fn seal(mut self) -> Result<SealedSegment> {
         assert!(self.group.is_empty(), "a group is written before its segment ends");
         self.syncer.sync()?;
+        self.syncer.seal_rotated()?;
         self.active.file.seal(self.active.end)?;
         Ok(self.active.sealed())
     }
@@ -216,7 +274,7 @@ mod tests {
     use crate::vfs::sim::SimDisk;
 
     fn log(disk: &Arc<SimDisk>) -> Log {
-        Log::create(disk.clone(), 1, SegmentNo(3), None, SeqNo::new(1)).unwrap()
+        Log::create(disk.clone(), 1, SegmentNo(3), None, SeqNo::new(1), 4_096).unwrap()
     }
 
     fn ops() -> Vec<u8> {
@@ -262,7 +320,7 @@ mod tests {
     fn w1_a_segment_begins_where_the_last_one_ended() {
         let mut log = log(&SimDisk::new());
         put(&mut log, 1).unwrap();
-        let _ = log.rotate(SegmentNo(4), SeqNo::new(3));
+        let _ = log.rotate(SegmentNo(4), SeqNo::new(3), None);
     }
 
     #[test]
@@ -282,7 +340,7 @@ mod tests {
         let mut log = log(&disk);
         put(&mut log, 1).unwrap();
         fail_next(&disk, DiskOp::Append);
-        assert!(log.rotate(SegmentNo(4), SeqNo::new(2)).is_err());
+        assert!(log.rotate(SegmentNo(4), SeqNo::new(2), None).is_err());
         let _ = put(&mut log, 2);
     }
 
@@ -295,8 +353,8 @@ mod tests {
         fail_next(&disk, DiskOp::Append);
         assert!(put(&mut log, 2).is_err());
         fail_next(&disk, DiskOp::Create);
-        assert!(log.replace(SegmentNo(4), SeqNo::new(2)).is_err());
-        let sealed = log.replace(SegmentNo(5), SeqNo::new(2)).unwrap();
+        assert!(log.replace(SegmentNo(4), SeqNo::new(2), None).is_err());
+        let sealed = log.replace(SegmentNo(5), SeqNo::new(2), None).unwrap();
         assert_eq!((sealed.segment, sealed.bytes), (good.segment, good.offset));
         put(&mut log, 2).unwrap();
         assert_eq!(log.syncer().sync().unwrap(), log.end());
@@ -337,7 +395,7 @@ mod tests {
                 put(&mut log, seq).unwrap();
                 let before = log.end();
                 if seq % 100 == 0 {
-                    log.rotate(SegmentNo(3 + seq / 100), SeqNo::new(seq + 1)).unwrap();
+                    log.rotate(SegmentNo(3 + seq / 100), SeqNo::new(seq + 1), None).unwrap();
                     assert!(log.syncer().sync().unwrap() >= before);
                 }
             }
@@ -353,9 +411,10 @@ mod tests {
         fail_next(&disk, DiskOp::Sync);
         let error = log.syncer().sync().unwrap_err();
         // The group is in doubt, so its writer may take its numbers for free.
-        for again in
-            [log.rotate(SegmentNo(4), SeqNo::new(1)), log.replace(SegmentNo(4), SeqNo::new(1))]
-        {
+        for again in [
+            log.rotate(SegmentNo(4), SeqNo::new(1), None),
+            log.replace(SegmentNo(4), SeqNo::new(1), None),
+        ] {
             assert_eq!(error.to_string(), again.unwrap_err().to_string());
         }
         assert_eq!(error.to_string(), log.seal().unwrap_err().to_string());

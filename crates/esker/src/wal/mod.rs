@@ -34,10 +34,16 @@
 //! Threads: `Log` belongs to one leader at a time. `LogSyncer` has a mutex over a few words, never
 //! held over I/O. `recover` runs alone.
 //!
-//! A crash leaves: any of the bytes behind the horizon.
+//! A crash leaves: any of the bytes behind the horizon, of this life of a file or of an earlier one.
 //!
-//! Not here: recycled and mapped segments (the format is ready for both: a record's first 8 bytes
-//! validate it, and checksums are bound to the segment's number). No defence against a system
+//! **Segments are used again.** A new one may begin as a *spare*: the file of a former segment,
+//! renamed, with all its bytes. Its header and records are none in the new life, because numbers
+//! of segments are never used twice and every checksum holds the number; and its sequence numbers
+//! are lower than any that may follow, because only the process that wrote a segment makes a
+//! spare of it. A file may also be allocated ahead of its end, which reads as zeros.
+//!
+//! Not here: which segments are freed, and when (see `db/spares.rs`); how bytes get to the system
+//! (`vfs`: stores into mapped memory, or `write`). No defence against a system
 //! that reports a failed write of its cache to a process that has died since: `recover` syncs and
 //! believes it.
 #![forbid(unsafe_code)]

@@ -7,7 +7,7 @@
 //!
 #![doc = include_str!("FORMAT.md")]
 
-use crate::base::codec::{put_u32, put_u64, round_up};
+use crate::base::codec::round_up;
 use crate::base::error::Error;
 use crate::base::hash::{record_checksum, record_checksum_append};
 use crate::base::invariant;
@@ -79,6 +79,8 @@ pub struct Checked {
 /// Why 32 bytes are not the header of a record at this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
+    /// The kind is zero, which none has: space that nobody wrote to.
+    Empty,
     /// The reserved word is not zero.
     Reserved(u32),
     /// The checksum is another one.
@@ -128,6 +130,7 @@ impl Mismatch {
 impl From<HeaderFault> for Mismatch {
     fn from(fault: HeaderFault) -> Self {
         match fault {
+            HeaderFault::Empty => Self::new("record kind", "one that is not 0", "0"),
             HeaderFault::Reserved(word) => {
                 Self::new("reserved word of a record", "0", format!("{word:#010x}"))
             }
@@ -147,9 +150,35 @@ impl RecordHeader {
         record_bytes(self.payload_bytes as usize)
     }
 
+    /// Appends the record to `out`, as it has to stand at `place`; `payload` appends what it
+    /// holds, whose length takes the place of the one stated here.
+    pub fn encode(self, place: Place, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+        let Self { seq, kind, op_count, synced_upto, .. } = self;
+        invariant!(W4, synced_upto <= place.offset, "{synced_upto} stated at {}", place.offset);
+        debug_assert!(place.offset.is_multiple_of(RECORD_ALIGN));
+        let start = out.len();
+        out.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        payload(out);
+        let (header, payload) = out[start..].split_at_mut(RECORD_HEADER_BYTES);
+        let payload_bytes = u32::try_from(payload.len()).expect("limits keep payloads below 4 GiB");
+        header[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
+        header[8..16].copy_from_slice(&(seq.get() << 8 | u64::from(kind)).to_le_bytes());
+        header[16..20].copy_from_slice(&op_count.to_le_bytes());
+        header[20..24].copy_from_slice(&stated(synced_upto).to_le_bytes());
+        let header_checksum = header_checksum(&header[4..24], place);
+        header[24..28].copy_from_slice(&header_checksum.to_le_bytes());
+        let payload_checksum = record_checksum_append(header_checksum, payload);
+        header[0..4].copy_from_slice(&payload_checksum.to_le_bytes());
+        let padded = start as u64 + record_bytes(payload.len());
+        out.resize(padded as usize, 0);
+    }
+
     /// Reads the header of the record at `place`.
     pub fn decode(bytes: &[u8; RECORD_HEADER_BYTES], place: Place) -> Result<Checked, HeaderFault> {
         let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
+        if bytes[8] == 0 {
+            return Err(HeaderFault::Empty);
+        }
         let reserved = word(28);
         if reserved != 0 {
             return Err(HeaderFault::Reserved(reserved));
@@ -210,23 +239,11 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Appends the record to `out`, as it has to stand at `place`.
     pub fn encode(&self, place: Place, out: &mut Vec<u8>) {
-        let Self { payload, synced_upto, .. } = *self;
-        invariant!(W4, synced_upto <= place.offset, "{synced_upto} stated at {}", place.offset);
-        debug_assert!(place.offset.is_multiple_of(RECORD_ALIGN));
-        let start = out.len();
+        let Self { kind, seq, op_count, synced_upto, payload } = *self;
+        let header =
+            RecordHeader { seq, kind: kind as u8, op_count, synced_upto, payload_bytes: 0 };
         out.reserve(record_bytes(payload.len()) as usize);
-        put_u32(out, 0);
-        put_u32(out, u32::try_from(payload.len()).expect("limits keep payloads below 4 GiB"));
-        put_u64(out, self.seq.get() << 8 | self.kind as u64);
-        put_u32(out, self.op_count);
-        put_u32(out, stated(synced_upto));
-        let header_checksum = header_checksum(&out[start + 4..start + 24], place);
-        put_u32(out, header_checksum);
-        put_u32(out, 0);
-        out.extend_from_slice(payload);
-        let payload_checksum = record_checksum_append(header_checksum, payload);
-        out[start..start + 4].copy_from_slice(&payload_checksum.to_le_bytes());
-        out.resize(start + record_bytes(payload.len()) as usize, 0);
+        header.encode(place, out, |out| out.extend_from_slice(payload));
     }
 }
 

@@ -379,7 +379,7 @@ fn a_flipped_byte_of_a_closed_log_is_damage_or_nothing() {
 #[test]
 fn a_flipped_byte_of_an_open_log_is_a_shorter_one_or_damage_of_what_was_durable() {
     let disk = SimDisk::new();
-    let mut log = Log::create(disk.clone(), STORE, SegmentNo(1), None, SeqNo::new(1)).unwrap();
+    let mut log = Log::create(disk.clone(), STORE, SegmentNo(1), None, SeqNo::new(1), 0).unwrap();
     let put = |log: &mut Log, seq| {
         log.add(SeqNo::new(seq), 1, &ops(seq, 1));
         log.write().unwrap();
@@ -388,7 +388,7 @@ fn a_flipped_byte_of_an_open_log_is_a_shorter_one_or_damage_of_what_was_durable(
     put(&mut log, 2);
     let durable = log.syncer().sync().unwrap().offset;
     put(&mut log, 3);
-    log.rotate(SegmentNo(2), SeqNo::new(4)).unwrap();
+    log.rotate(SegmentNo(2), SeqNo::new(4), None).unwrap();
     put(&mut log, 4);
     let all = [1, 2, 3, 4];
     flip_every_byte(&disk, &LIVE, &|place, answer| {
@@ -490,7 +490,7 @@ fn the_example_of_the_format_is_what_is_read_and_written() {
 
     let disk = SimDisk::new();
     let prev = SealedSegment { segment: SegmentNo(5), bytes: 4096 };
-    let mut log = Log::create(disk.clone(), 42, SegmentNo(7), Some(prev), three).unwrap();
+    let mut log = Log::create(disk.clone(), 42, SegmentNo(7), Some(prev), three, 0).unwrap();
     log.add(three, 1, first.ops());
     log.write().unwrap();
     log.syncer().sync().unwrap();

@@ -5,6 +5,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::hash::record_checksum;
 use crate::base::key::{SegmentNo, SeqNo};
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::wal::record::{Mismatch, RECORD_ALIGN};
 use crate::wal::{LogPosition, SealedSegment};
 
@@ -81,6 +82,9 @@ impl SegmentHeader {
             )));
         };
         check_known(segment, version, features)?;
+        if header.segment != segment && !planted::is_on(Bug::ChecksumWithoutSegment) {
+            return Ok(Err(explain_mismatch(body, store_id, segment, computed, stored)));
+        }
         Ok(header.check())
     }
 

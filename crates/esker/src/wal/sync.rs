@@ -1,30 +1,41 @@
 //! What of the log is durable, and the way to make more of it so.
 //!
 //! Rule P2: an acknowledgement in a new segment says that everything before it is durable. So a
-//! sync covers the older segments first, oldest first, then the active one, then the names.
+//! sync covers the older segments first, oldest first, then the active one, then the names. Only
+//! segments that a durable edit has freed are left out.
 //!
 //! Threads: any number may sync beside the writer. The mutex guards a few words and is never held
-//! over I/O; two syncs at once do some work twice.
+//! over I/O; two syncs at once do some work twice. What changes with every group is outside of it:
+//! the writer stores the active segment's length, and loads how much of it is durable. Both are
+//! about the segment that is active *under the mutex*: a rotation sets them with it held.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::error::{Error, Result};
 use crate::base::invariant;
 use crate::base::key::SegmentNo;
 use crate::base::planted::{self, Bug};
-use crate::vfs::{Disk, SyncFile};
+use crate::vfs::{AppendFile, Disk, Room, SyncFile};
 use crate::wal::{LogPosition, SealedSegment};
 
 /// Syncs a log beside its writer.
 pub struct LogSyncer {
     disk: Arc<dyn Disk>,
+    /// Length of the active segment, up to its last whole group.
+    active_bytes: AtomicU64,
+    /// How many bytes of the active segment are known to be durable.
+    active_synced: AtomicU64,
     state: Mutex<SyncState>,
 }
 
 struct SyncState {
     /// Rotated segments that are not known to be durable, oldest first.
     older: Vec<Unsynced>,
-    active: Unsynced,
+    /// Rotated segments that are still needed, to be cut when the log ends.
+    rotated: Vec<(SealedSegment, Box<dyn AppendFile>)>,
+    active: SegmentNo,
+    active_file: Arc<dyn SyncFile>,
     synced: LogPosition,
     /// The newest segment whose name is known to be durable.
     named_upto: Option<SegmentNo>,
@@ -46,9 +57,22 @@ impl LogSyncer {
         active: SealedSegment,
         file: Arc<dyn SyncFile>,
     ) -> Self {
-        let active = Unsynced { sealed: active, file };
-        let state = SyncState { older: Vec::new(), active, synced, named_upto: None, failed: None };
-        Self { disk, state: Mutex::new(state) }
+        let state = SyncState {
+            older: Vec::new(),
+            rotated: Vec::new(),
+            active: active.segment,
+            active_file: file,
+            synced,
+            named_upto: None,
+            failed: None,
+        };
+        let active_synced = if synced.segment == active.segment { synced.offset } else { 0 };
+        Self {
+            disk,
+            active_bytes: AtomicU64::new(active.bytes),
+            active_synced: AtomicU64::new(active_synced),
+            state: Mutex::new(state),
+        }
     }
 
     /// Makes durable what was written before the call; returns how far that is. An error is
@@ -66,7 +90,35 @@ impl LogSyncer {
             return Err(error.clone());
         }
         state.note(work.covers());
+        if state.synced.segment == state.active {
+            self.active_synced.store(state.synced.offset, Ordering::Release);
+        }
         Ok(work.covers())
+    }
+
+    /// Readies space ahead of the active segment's end, one step.
+    pub fn make_room(&self) -> Result<Room> {
+        let file = Arc::clone(&self.lock().active_file);
+        file.make_room()
+    }
+
+    /// A segment is needed no more, by an edit that is durable: no sync needs to cover it, and
+    /// nobody writes to its file any more.
+    pub fn forget(&self, freed: SegmentNo) {
+        let mut state = self.lock();
+        state.older.retain(|older| older.sealed.segment != freed);
+        let (gone, kept) = std::mem::take(&mut state.rotated)
+            .into_iter()
+            .partition(|(sealed, _)| sealed.segment == freed);
+        state.rotated = kept;
+        drop(state);
+        drop::<Vec<_>>(gone);
+    }
+
+    /// Cuts what stands behind the last record of the rotated segments: the log ends.
+    pub(super) fn seal_rotated(&self) -> Result<()> {
+        let rotated = std::mem::take(&mut self.lock().rotated);
+        rotated.into_iter().try_for_each(|(sealed, mut file)| file.seal(sealed.bytes))
     }
 
     /// The position known to be durable.
@@ -74,10 +126,9 @@ impl LogSyncer {
         self.lock().synced
     }
 
-    /// How many bytes of `segment`, the active one, are known to be durable.
-    pub(super) fn synced_in(&self, segment: SegmentNo) -> u64 {
-        let synced = self.synced();
-        if synced.segment == segment { synced.offset } else { 0 }
+    /// How many bytes of the active segment are known to be durable.
+    pub(super) fn active_synced(&self) -> u64 {
+        self.active_synced.load(Ordering::Acquire)
     }
 
     /// The sticky error, if there was one.
@@ -87,14 +138,24 @@ impl LogSyncer {
 
     /// The active segment is `bytes` long now.
     pub(super) fn appended(&self, bytes: u64) {
-        self.lock().active.sealed.bytes = bytes;
+        self.active_bytes.store(bytes, Ordering::Release);
     }
 
-    /// The log goes on in segment `next`.
-    pub(super) fn rotated(&self, next: SealedSegment, file: Arc<dyn SyncFile>) {
+    /// The log goes on in segment `next`; what wrote the one before is kept until that is freed.
+    pub(super) fn rotated(
+        &self,
+        next: SealedSegment,
+        file: Arc<dyn SyncFile>,
+        last: Box<dyn AppendFile>,
+    ) {
         let mut state = self.lock();
-        let older = std::mem::replace(&mut state.active, Unsynced { sealed: next, file });
-        state.older.push(older);
+        let bytes = self.active_bytes.swap(next.bytes, Ordering::AcqRel);
+        self.active_synced.store(0, Ordering::Release);
+        let sealed = SealedSegment { segment: state.active, bytes };
+        let file = std::mem::replace(&mut state.active_file, file);
+        state.active = next.segment;
+        state.rotated.push((sealed, last));
+        state.older.push(Unsynced { sealed, file });
     }
 
     /// What a sync has to do now; `None` if everything is durable.
@@ -103,11 +164,16 @@ impl LogSyncer {
         if let Some(error) = &state.failed {
             return Err(error.clone());
         }
-        let active = state.active.clone();
-        if state.synced == position(active.sealed) {
+        let bytes = self.active_bytes.load(Ordering::Acquire);
+        let sealed = SealedSegment { segment: state.active, bytes };
+        if state.synced == position(sealed) {
             return Ok(None);
         }
-        let names = state.named_upto < Some(active.sealed.segment);
+        let active = Unsynced { sealed, file: Arc::clone(&state.active_file) };
+        let mut names = state.named_upto < Some(state.active);
+        if planted::is_on(Bug::SpareNameNotSynced) && state.named_upto.is_some() {
+            names = false;
+        }
         Ok(Some(Work { older: state.older.clone(), active, names }))
     }
 
@@ -158,6 +224,7 @@ fn position(sealed: SealedSegment) -> LogPosition {
 mod tests {
     use super::*;
     use crate::base::error::ErrorKind;
+    use crate::base::names::FileName;
     use crate::vfs::sim::SimDisk;
 
     /// A file whose syncs are recorded; covers `bytes`, or fails without any.
@@ -196,7 +263,8 @@ mod tests {
 
         fn rotate(&self, segment: u64, bytes: Option<u64>) {
             let file = Recorded { segment, bytes, order: Arc::clone(&self.order) };
-            self.syncer.rotated(sealed(segment, 128), Arc::new(file));
+            let last = self.disk.create(FileName::Log(SegmentNo(segment - 1))).unwrap();
+            self.syncer.rotated(sealed(segment, 128), Arc::new(file), last);
         }
 
         fn synced(&self) -> (Vec<u64>, u64) {
@@ -217,8 +285,9 @@ mod tests {
         assert_eq!(log.syncer.synced(), position(sealed(3, 500)));
         assert_eq!(log.synced(), (vec![], 0), "nothing is left to do");
         log.syncer.appended(500);
-        assert_eq!(log.syncer.synced_in(SegmentNo(3)), 500);
-        assert_eq!(log.syncer.synced_in(SegmentNo(4)), 0);
+        assert_eq!(log.syncer.active_synced(), 500);
+        log.rotate(4, Some(128));
+        assert_eq!(log.syncer.active_synced(), 0);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use esker::internals::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, FileClass, When};
 use esker::internals::names::FileName;
 use esker::internals::{
-    AppendFile, CrashPolicy, Disk, Listing, LockGuard, PumpEnv, ReadFile, SimDisk, Space, SyncFile,
-    ThreadEnv, open,
+    AppendFile, CrashPolicy, Disk, Listing, LockGuard, PumpEnv, ReadFile, Room, SimDisk, Space,
+    SyncFile, ThreadEnv, open,
 };
 use esker::{Db, Error, ErrorKind, HealthState, Options};
 
@@ -76,6 +76,12 @@ impl AppendFile for HookedFile {
             hook: Arc::clone(&self.hook),
         })
     }
+    fn wants_room(&mut self) -> bool {
+        self.file.wants_room()
+    }
+    fn trim(&mut self) -> Result<()> {
+        self.file.trim()
+    }
     fn seal(&mut self, len: u64) -> Result<()> {
         self.hook.call(DiskOp::Seal, Some(self.name));
         self.file.seal(len)
@@ -93,12 +99,25 @@ impl SyncFile for HookedSync {
         self.hook.call(DiskOp::Sync, Some(self.name));
         self.file.sync()
     }
+    fn make_room(&self) -> Result<Room> {
+        self.file.make_room()
+    }
 }
 
 impl Disk for HookedDisk {
     fn create(&self, name: FileName) -> Result<Box<dyn AppendFile>> {
         self.hook.call(DiskOp::Create, Some(name));
         let file = self.disk.create(name)?;
+        Ok(Box::new(HookedFile { file, name, hook: Arc::clone(&self.hook) }))
+    }
+    fn create_log(
+        &self,
+        name: FileName,
+        spare: Option<FileName>,
+        bytes: u64,
+    ) -> Result<Box<dyn AppendFile>> {
+        self.hook.call(DiskOp::Create, Some(name));
+        let file = self.disk.create_log(name, spare, bytes)?;
         Ok(Box::new(HookedFile { file, name, hook: Arc::clone(&self.hook) }))
     }
     fn open(&self, name: FileName) -> Result<Arc<dyn ReadFile>> {

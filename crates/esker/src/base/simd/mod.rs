@@ -7,6 +7,8 @@
 //! line_add         sets them                                                          filters
 //! ```
 //!
+//! Beside them stands [`crc`], the checksum of short records.
+//!
 //! One [`Kernels`] is one set of them: [`kernels`] asks the processor once and hands out the best.
 //! Whoever searches often keeps the reference; a call through it is one indirect jump. All sets
 //! give the same answers: each is tested against [`scalar`], which says what the answers are, and
@@ -23,11 +25,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod crc;
 mod scalar;
 #[cfg(test)]
 mod tests;
 
 use std::sync::OnceLock;
+
+pub use self::scalar::line_bits;
 
 /// A line of a Bloom filter: a cache line, if the caller aligns it.
 pub type Line = [u8; 64];
@@ -86,7 +91,7 @@ impl Kernels {
         Positions { kernels: self, column, byte, start: 0, next: 0, hits: 0 }
     }
 
-    /// Whether all [bits](scalar::line_bits) of `hash` are set in `line`.
+    /// Whether all [`line_bits`] of `hash` are set in `line`.
     #[inline]
     pub fn line_holds(&self, line: &Line, hash: u32, bits: u32) -> bool {
         debug_assert!(bits <= LINE_BITS_MAX, "{bits} bits a key");
@@ -94,7 +99,7 @@ impl Kernels {
         unsafe { (self.line_holds)(line, hash, bits) }
     }
 
-    /// Sets all [bits](scalar::line_bits) of `hash` in `line`.
+    /// Sets all [`line_bits`] of `hash` in `line`.
     #[inline]
     pub fn line_add(&self, line: &mut Line, hash: u32, bits: u32) {
         debug_assert!(bits <= LINE_BITS_MAX, "{bits} bits a key");
@@ -171,12 +176,18 @@ fn forced() -> Option<String> {
 /// Asks the processor for the cache line of `at` ahead of its use.
 #[inline]
 pub fn prefetch<T>(at: &T) {
+    prefetch_address(at);
+}
+
+/// Asks the processor for the cache line at an address, which may be any.
+#[inline]
+pub fn prefetch_address<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint: it reads nothing that the program could see. SSE, to
-        // which it belongs, is part of every x86-64 processor.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) };
+        // SAFETY: a prefetch is a hint: it reads nothing that the program could see and faults
+        // nowhere. SSE, to which it belongs, is part of every x86-64 processor.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

@@ -47,7 +47,8 @@ fn the_example_is_read_by_the_reader() {
     let bytes = example_bytes();
     disk.put_file(NAME, &bytes);
     let table =
-        Table::open(&*disk, STORE, TABLE, bytes.len() as u64, &FramePool::for_tests(1 << 20)).unwrap();
+        Table::open(&*disk, STORE, TABLE, bytes.len() as u64, &FramePool::for_tests(1 << 20))
+            .unwrap();
     table.verify().unwrap();
     assert_eq!(scan(&mut table.cursor()).unwrap(), example_entries());
     let (tag, value) = get(&table, b"user:2", 7).unwrap().expect("it is there");

@@ -309,7 +309,7 @@ impl LostNames {
 
 impl SimFile {
     fn closed(&self) -> Self {
-        Self { handles: 0, ..self.clone() }
+        Self { handles: 0, has_writer: false, ..self.clone() }
     }
 
     /// The length after so many of the unsynced changes.
@@ -382,7 +382,8 @@ impl SimFile {
         let lens = (0..=self.unsynced.len()).map(|count| self.len_after(count));
         let shortest = lens.min().unwrap_or_default();
         invariant!(D3, image.len() as u64 >= shortest, "{} of {shortest} bytes", image.len());
-        let checked = image.len().min(self.durable.len());
+        // What was cut off and grown again is zeros, or as it was.
+        let checked = shortest.min(self.durable.len() as u64) as usize;
         let mut from = 0;
         for (start, end) in self.written().into_iter().chain([(u64::MAX, u64::MAX)]) {
             let to = checked.min(usize::try_from(start).unwrap_or(usize::MAX)).max(from);

@@ -11,7 +11,7 @@ use crate::base::invariant;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::vfs::faults::{DiskOp, Errno, Fault};
-use crate::vfs::{AppendFile, LockGuard, ReadFile, SyncFile, past_the_end};
+use crate::vfs::{AppendFile, LockGuard, ReadFile, Room, SyncFile, past_the_end};
 
 /// An open file: the part that readers, the writer and those who sync have in common.
 pub(super) struct OpenFile {
@@ -22,6 +22,8 @@ pub(super) struct OpenFile {
     /// Bytes of appends that returned `Ok`.
     appended: AtomicU64,
     sync_failed: AtomicBool,
+    /// How far ahead of its end a log segment is allocated.
+    ahead_bytes: AtomicU64,
 }
 
 impl OpenFile {
@@ -34,6 +36,7 @@ impl OpenFile {
             name,
             appended: AtomicU64::new(0),
             sync_failed: AtomicBool::new(false),
+            ahead_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -72,17 +75,54 @@ impl SyncFile for OpenFile {
         self.sync_failed.store(true, Ordering::Relaxed);
         begun.and(Err(failed(DiskOp::Sync, self.name, Errno::IO)))
     }
+
+    fn make_room(&self) -> Result<Room> {
+        let mut state = lock(&self.disk);
+        let goal = self.appended.load(Ordering::Relaxed) + self.ahead_bytes.load(Ordering::Relaxed);
+        let len = state.file(self.inode).cached.len() as u64;
+        if len >= goal || !state.file(self.inode).has_writer {
+            return Ok(Room::Enough);
+        }
+        state.begin(DiskOp::Allocate, &[self.name], goal, &[])?;
+        if goal - len > state.free_bytes() {
+            return Err(failed(DiskOp::Allocate, self.name, Errno::NOSPC));
+        }
+        let at = state.clock;
+        state.file_mut(self.inode).set_len(at, goal);
+        Ok(Room::Enough)
+    }
 }
 
 pub(super) struct SimAppend {
     open: Arc<OpenFile>,
+    /// Where the next append begins.
+    position: u64,
     /// Until an append failed or the file was sealed.
     takes_more: bool,
+    /// Whether it counts as the file's one writer.
+    is_log: bool,
 }
 
 impl SimAppend {
     pub fn new(open: OpenFile) -> Self {
-        Self { open: Arc::new(open), takes_more: true }
+        Self { open: Arc::new(open), position: 0, takes_more: true, is_log: false }
+    }
+
+    /// The one writer of a log segment, which is allocated so far ahead of its end.
+    pub fn new_log(open: OpenFile, ahead_bytes: u64) -> Self {
+        open.ahead_bytes.store(ahead_bytes, Ordering::Relaxed);
+        let mut append = Self::new(open);
+        append.is_log = true;
+        append
+    }
+
+    fn set_len(&mut self, op: DiskOp, len: u64) -> Result<()> {
+        let OpenFile { disk, inode, name, .. } = &*self.open;
+        let mut state = lock(disk);
+        state.begin(op, &[*name], len, &[])?;
+        let at = state.clock;
+        state.file_mut(*inode).set_len(at, len);
+        Ok(())
     }
 
     /// How many of `len` bytes go to the file, and what then stops the append.
@@ -99,7 +139,8 @@ impl SimAppend {
                 (bytes.min(len), Some(failed(DiskOp::Append, name, errno)))
             }
             Ok(_) => {
-                let room = state.free_bytes();
+                let allocated = state.file(self.open.inode).cached.len() as u64;
+                let room = state.free_bytes() + allocated.saturating_sub(self.position);
                 let full = (len > room).then(|| failed(DiskOp::Append, name, Errno::NOSPC));
                 (len.min(room), full)
             }
@@ -114,11 +155,12 @@ impl AppendFile for SimAppend {
         let goes_on = self.takes_more || planted::is_on(Bug::AppendAfterShortWrite);
         invariant!(D1, goes_on, "append to {name} after a failed append or a seal");
         let mut state = lock(disk);
-        let end = state.file(*inode).cached.len() as u64;
+        let end = self.position;
         let begun = state.begin(DiskOp::Append, &[*name], end, bytes);
         let (written, error) = self.outcome(&state, bytes.len() as u64, begun);
         let at = state.clock;
         state.file_mut(*inode).write(at, end, &bytes[..written as usize]);
+        self.position += written;
         if let Some(error) = error {
             self.takes_more = false;
             return Err(error);
@@ -135,17 +177,33 @@ impl AppendFile for SimAppend {
         Arc::clone(&self.open) as _
     }
 
+    fn wants_room(&mut self) -> bool {
+        let state = lock(&self.open.disk);
+        let allocated = state.file(self.open.inode).cached.len() as u64;
+        let ahead = self.open.ahead_bytes.load(Ordering::Relaxed);
+        self.is_log && allocated < self.position + ahead / 2
+    }
+
+    fn trim(&mut self) -> Result<()> {
+        self.set_len(DiskOp::Trim, self.position)
+    }
+
     fn seal(&mut self, len: u64) -> Result<()> {
-        let OpenFile { disk, inode, name, appended, .. } = &*self.open;
+        let OpenFile { name, appended, .. } = &*self.open;
         let good = appended.load(Ordering::Relaxed);
         invariant!(D2, len <= good, "seal {name} of {good} bytes at {len}");
         self.takes_more = false;
-        let mut state = lock(disk);
-        state.begin(DiskOp::Seal, &[*name], len, &[])?;
-        let at = state.clock;
-        state.file_mut(*inode).set_len(at, len);
-        appended.store(len, Ordering::Relaxed);
+        self.set_len(DiskOp::Seal, len)?;
+        self.open.appended.store(len, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Drop for SimAppend {
+    fn drop(&mut self) {
+        if self.is_log {
+            lock(&self.open.disk).file_mut(self.open.inode).has_writer = false;
+        }
     }
 }
 

@@ -22,8 +22,8 @@
 //!   on the file's creation. Syncing a file does not make its name durable.
 //! - A failed sync leaves its bytes unsynced, or ([`Fault::SyncLost`]) lost for ever while reads
 //!   still see them, as ext4 and XFS do.
-//! - Writes stand at offsets, so a file may be written over; its old bytes are then the old state
-//!   of its sectors.
+//! - Writes stand at offsets. A spare that becomes a log segment is written over from its front on;
+//!   its old bytes are then the old state of its sectors.
 //!
 //! Space is a counter: a file costs its length as long as it has a name or is open. Failures are
 //! ordered with [`SimDisk::set_faults`]; after [`SimDisk::set_crash_at`] the machine stands still
@@ -47,6 +47,7 @@ use self::state::DiskState;
 use super::faults::{DiskOp, Errno, Fault, FaultPlan};
 use super::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space};
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::invariant;
 use crate::base::names::FileName;
 use crate::base::random::Random;
 
@@ -164,6 +165,24 @@ impl Disk for SimDisk {
         }
         let inode = state.create(name);
         Ok(Box::new(SimAppend::new(OpenFile::new(&self.state, &mut state, inode, name))))
+    }
+
+    fn create_log(
+        &self,
+        name: FileName,
+        spare: Option<FileName>,
+        bytes: u64,
+    ) -> Result<Box<dyn AppendFile>> {
+        match spare {
+            Some(spare) => self.rename(spare, name)?,
+            None => drop(self.create(name)?),
+        }
+        let mut state = self.state();
+        let inode = state.lookup(DiskOp::Create, name)?;
+        invariant!(D4, !state.file(inode).has_writer, "a second writer of {name}");
+        let open = OpenFile::new(&self.state, &mut state, inode, name);
+        state.file_mut(inode).has_writer = true;
+        Ok(Box::new(SimAppend::new_log(open, (bytes / 4).next_multiple_of(8))))
     }
 
     fn open(&self, name: FileName) -> Result<Arc<dyn ReadFile>> {

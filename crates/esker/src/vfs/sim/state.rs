@@ -198,12 +198,14 @@ pub(super) struct SimFile {
     pub unsynced: Vec<FileChange>,
     /// How many open handles keep it alive.
     pub handles: u32,
+    /// Whether it is open as a log segment (D4).
+    pub has_writer: bool,
 }
 
 impl SimFile {
     /// A file that is on the medium as the system sees it.
     pub fn durable(bytes: Arc<Vec<u8>>) -> Self {
-        Self { cached: Arc::clone(&bytes), durable: bytes, unsynced: Vec::new(), handles: 0 }
+        Self { cached: Arc::clone(&bytes), durable: bytes, ..Self::default() }
     }
 
     /// Writes at `offset`, over what is there or behind it; `at` is the number of the operation.
