@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use esker::internals::policy::Policy;
 use esker_sim::engine::Simulated;
 use esker_sim::generate::generate;
 use esker_sim::ops::Script;
@@ -110,10 +109,11 @@ impl Shapes {
     fn print(&self) {
         println!("{}", Row::HEAD);
         for case in report::CASES.iter().filter(|case| case.name.starts_with(&self.data)) {
-            let rules: [(&str, fn(u64) -> Policy); 2] =
-                [("leveled", report::leveled), ("tiered", report::tiered)];
+            let rules = [
+                ("leveled", report::leveled(case.memtable_bytes)),
+                ("tiered", report::tiered(case.memtable_bytes)),
+            ];
             for (rule, policy) in rules {
-                let policy = policy(case.memtable_bytes);
                 let (load, overwrite) = report::figures(case, policy, self.drain);
                 if let Some(load) = load {
                     println!("{}", Row(case.name, "new", rule, load));

@@ -75,6 +75,9 @@ pub(crate) struct Writer {
     pub segment_first_seq: SeqNo,
     /// The log's last append failed: it must be replaced before the next.
     pub log_broken: Option<Error>,
+    /// A drop may or may not be durable: a new manifest must say that it did not happen before
+    /// the next write.
+    pub drop_in_doubt: bool,
     /// Files that failed rotations may have left, to be removed once one has succeeded.
     pub log_orphans: Vec<FileName>,
 }
@@ -357,7 +360,7 @@ impl Store {
 
     /// `Ok` if the log can take the next record, after mending what can be mended.
     pub fn ensure_writable(&self, writer: &mut Writer) -> Result<()> {
-        if self.health.is_healthy() && writer.log_broken.is_none() {
+        if self.health.is_healthy() && writer.log_broken.is_none() && !writer.drop_in_doubt {
             return Ok(());
         }
         match self.health.state() {
@@ -367,6 +370,9 @@ impl Store {
         }
         if writer.log_broken.is_some() {
             self.replace_log(writer)?;
+        }
+        if writer.drop_in_doubt {
+            self.take_drop_back(writer)?;
         }
         self.health.space_is_back();
         let mut structure = self.structure();

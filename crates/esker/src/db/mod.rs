@@ -40,6 +40,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::KeyspaceId;
 use crate::base::limits;
 use crate::base::names::FileName;
+use crate::db::commit::Writer;
 use crate::db::health::HealthState;
 use crate::db::keyspace::{Handle, Keyspace};
 use crate::db::options::{IfMissing, Options, Settings};
@@ -302,7 +303,9 @@ impl Store {
             },
         );
         if let Err(error) = dropped {
-            self.take_back_in_doubt(&error);
+            seat.writer().drop_in_doubt = true;
+            // If it fails, the next write tries it again, or is refused.
+            let _ = self.take_drop_back(seat.writer());
             return Err(error);
         }
         if let Some(memtable) = seat.writer().actives.remove(&core.id) {
@@ -312,11 +315,17 @@ impl Store {
     }
 
     /// After a drop that may be durable: the next write to the keyspace would be lost by a crash,
-    /// so a new manifest says first that it is still there. Without one nothing is taken.
-    fn take_back_in_doubt(&self, error: &Error) {
+    /// so a new manifest says first that it is still there. A full disk is waited out.
+    fn take_drop_back(&self, writer: &mut Writer) -> Result<()> {
         let nothing = |_: &Structure| Ok((Edit::default(), ()));
-        if self.install(Vec::new(), nothing, |_, ()| ()).is_err() {
-            self.health.set(HealthState::WriteFenced(error.clone()));
+        let taken_back = self.install(Vec::new(), nothing, |_, ()| ());
+        match &taken_back {
+            Ok(()) => writer.drop_in_doubt = false,
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                self.health.set(HealthState::NoSpace(error.clone()));
+            }
+            Err(error) => self.health.set(HealthState::WriteFenced(error.clone())),
         }
+        taken_back
     }
 }

@@ -329,6 +329,7 @@ fn assemble(
         actives: recovered.memtables,
         segment_first_seq: recovered.next_seq,
         log_broken: None,
+        drop_in_doubt: false,
         log_orphans: Vec::new(),
     });
     Arc::new(Store {

@@ -189,6 +189,21 @@ fn writes_were_acknowledged_in_a_keyspace_whose_drop_was_in_doubt() {
 }
 
 #[test]
+fn a_drop_on_a_full_disk_refused_writes_for_ever() {
+    let Bench { db, disk } = Bench::new(1);
+    let users = db.keyspace("users").unwrap();
+    users.put("k", "v").unwrap();
+    db.flush().unwrap();
+    disk.set_capacity(disk.files().iter().map(|(_, len)| len).sum());
+    db.drop_keyspace("users").unwrap_err();
+    assert_eq!(users.put("k", "w").unwrap_err().kind(), ErrorKind::NoSpace);
+    disk.set_capacity(1 << 40);
+    users.put("k", "w").unwrap();
+    let Bench { db, .. } = Bench::on(disk.crash(CrashPolicy::ProcessCrash, 1), 2);
+    assert_eq!(entries(&db.keyspace("users").unwrap()), [pair("k", "w")]);
+}
+
+#[test]
 fn a_put_in_a_destructor_during_a_panic_poisoned_the_store() {
     struct PutOnDrop<'a>(&'a Db);
     impl Drop for PutOnDrop<'_> {
