@@ -62,7 +62,8 @@ impl PickState<'_> {
                 self.plan_similar().or_else(|| self.plan_l0_down())
             }
             L0Rule::Tiered(tiering) if self.stays_within_l0(tiering) => {
-                self.plan_similar().or_else(|| self.plan_leaving_enough())
+                let within = self.plan_similar().or_else(|| self.plan_leaving_enough());
+                within.or_else(|| self.plan_l0_down())
             }
             L0Rule::Tiered(_) => self.plan_l0_down(),
         }
@@ -117,9 +118,14 @@ impl PickState<'_> {
     }
 
     /// The merge within L0 that writes the fewest bytes for each table that goes away; the newest
-    /// of equals.
+    /// of equals. None that makes a table larger than L0 itself may be: who writes a table keeps
+    /// 8 bytes a key in memory.
     fn plan_cheapest(&self, runs: impl Iterator<Item = Run>) -> Option<CompactionPlan> {
-        let is_idle = |run: &Run| !self.tables(run).iter().any(|table| self.is_busy(table));
+        let bytes_max = self.policy.level_base_bytes.max(self.policy.output_bytes_max);
+        let is_idle = |run: &Run| {
+            let idle = !self.tables(run).iter().any(|table| self.is_busy(table));
+            idle && self.bytes(run) <= bytes_max
+        };
         let price = |a: &Run, b: &Run| {
             let gone = |run: &Run| run.tables.len() as u128 - 1;
             let bytes = |run: &Run| u128::from(self.bytes(run));
