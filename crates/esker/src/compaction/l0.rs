@@ -41,6 +41,9 @@ const SIMILAR_TABLES: Range<usize> = 4..9;
 /// Sizes are similar if the largest is at most so many times the smallest.
 const SIMILAR_RATIO_MAX: u64 = 4;
 
+/// A table of L0 is at most so many memtables large: who writes it keeps 8 bytes a key in memory.
+const TABLE_OUTPUTS_MAX: u64 = 10;
+
 /// Tables of L1 that a sweep will reach within so many steps are not merged down before it.
 const STEPS_AHEAD: u64 = 2;
 
@@ -118,10 +121,9 @@ impl PickState<'_> {
     }
 
     /// The merge within L0 that writes the fewest bytes for each table that goes away; the newest
-    /// of equals. None that makes a table larger than L0 itself may be: who writes a table keeps
-    /// 8 bytes a key in memory.
+    /// of equals. None that makes too large a table.
     fn plan_cheapest(&self, runs: impl Iterator<Item = Run>) -> Option<CompactionPlan> {
-        let bytes_max = self.policy.level_base_bytes.max(self.policy.output_bytes_max);
+        let bytes_max = self.policy.output_bytes_max.saturating_mul(TABLE_OUTPUTS_MAX);
         let is_idle = |run: &Run| {
             let idle = !self.tables(run).iter().any(|table| self.is_busy(table));
             idle && self.bytes(run) <= bytes_max
