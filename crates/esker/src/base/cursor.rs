@@ -17,6 +17,15 @@
 use crate::base::error::Result;
 use crate::base::key::{SeqNo, Tag};
 
+/// Which way a cursor goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Keys ascend.
+    Forward,
+    /// Keys descend.
+    Back,
+}
+
 /// A position in a sorted sequence of entries. See the module's contract.
 pub trait Cursor: Send {
     /// Whether the cursor stands on an entry.

@@ -267,6 +267,7 @@ mod tests {
     use crate::cache::FramePool;
     use crate::compaction::elide::Tombstones;
     use crate::read::merge::MergeCursor;
+    use crate::read::run::RunCursor;
     use crate::sstable::{Table, TableSettings};
     use crate::testing::{Entry, FailingCursor, parse_entries};
     use crate::vfs::sim::SimDisk;
@@ -518,7 +519,7 @@ mod tests {
             let in_order = |a: &Entry, b: &Entry| compare((&a.0, a.1), (&b.0, b.1));
             merged.sort_by(in_order);
             dealt.iter_mut().for_each(|source| source.sort_by(in_order));
-            let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
+            let boxed = |entries| RunCursor::Other(Box::new(VecCursor::new(entries)));
             let source = Box::new(MergeCursor::new(dealt.into_iter().map(boxed).collect()));
             let elider = || {
                 let deeper = Tombstones::from_deeper(vec![KeyRange::new("b", "c")]);

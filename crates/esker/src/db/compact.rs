@@ -29,6 +29,7 @@ use crate::db::store::{KeyspaceCore, Store, Structure};
 use crate::env::{Job, Step};
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
+use crate::read::run::RunCursor;
 use crate::read::view::View;
 use crate::sstable::{Table, TableSummary, TableWriter};
 use crate::version::{Edit, KeyspaceEdit, Sweep, TableMeta, Version};
@@ -312,7 +313,7 @@ impl Store {
 
 /// One source per L0 table, as far as it counts, and one per deeper level.
 fn merge_source(view: &View, plan: &CompactionPlan) -> Box<dyn Cursor> {
-    let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
+    let mut sources = Vec::new();
     for (level, ids) in &plan.inputs {
         if *level == 0 {
             let l0 = view.l0().filter(|l0| ids.contains(&l0.table.summary().id));
@@ -320,7 +321,7 @@ fn merge_source(view: &View, plan: &CompactionPlan) -> Box<dyn Cursor> {
         } else {
             let tables = view.levels[*level].iter();
             let inputs = tables.filter(|table| ids.contains(&table.summary().id)).cloned();
-            sources.push(Box::new(LevelCursor::once(inputs.collect())));
+            sources.push(RunCursor::Level(LevelCursor::once(inputs.collect())));
         }
     }
     Box::new(MergeCursor::new(sources))

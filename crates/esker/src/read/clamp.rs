@@ -21,6 +21,7 @@ use crate::base::invariant;
 use crate::base::key::{SeqNo, Tag};
 use crate::base::planted::{Bug, is_on};
 use crate::base::range::Bounds;
+use crate::read::run::RunCursor;
 use crate::read::view::View;
 use crate::sstable::{Table, TableCursor};
 
@@ -74,19 +75,19 @@ impl L0Table<'_> {
     }
 
     /// Its entries where it counts.
-    pub fn cursor(&self) -> Box<dyn Cursor> {
+    pub fn cursor(&self) -> RunCursor {
         self.clamped(self.table.cursor())
     }
 
     /// The same for a walk over everything, whose blocks nobody will ask for again.
-    pub fn cursor_once(&self) -> Box<dyn Cursor> {
+    pub fn cursor_once(&self) -> RunCursor {
         self.clamped(self.table.cursor_once())
     }
 
-    fn clamped(&self, cursor: TableCursor) -> Box<dyn Cursor> {
+    fn clamped(&self, cursor: TableCursor) -> RunCursor {
         match self.from {
-            None => Box::new(cursor),
-            Some(from) => Box::new(ClampedCursor::new(cursor, Arc::clone(from))),
+            None => RunCursor::Table(cursor),
+            Some(from) => RunCursor::Clamped(ClampedCursor::new(cursor, Arc::clone(from))),
         }
     }
 }

@@ -5,56 +5,74 @@
 //! again: `log2 k` of them.
 //!
 //! ```text
-//! tree[0] = 2            the winner                 sources 0..4 stand on  c#7  e#1  a#9  b#2
-//! tree[1] = 0            lost the final             2 beat 3 (a < b), 0 beat 1 (c < e),
-//! tree[2] = 1, [3] = 3   lost in the first round    2 beat 0 (a < c)
+//! winner = 2                                         sources 0..4 stand on  c#7  e#1  a#9  b#2
+//! losers[1] = 0            lost the final            2 beat 3 (a < b), 0 beat 1 (c < e),
+//! losers[2] = 1, [3] = 3   lost in the first round   2 beat 0 (a < c)
 //! ```
 //!
-//! A match compares two integers, the *ranks*: a key's first 8 bytes, turned round when the merge
-//! goes back so that the lower one always wins. Only equal ranks look at keys and tags.
+//! A match compares two integers, the *ranks*: 8 bytes of a key, behind what all keys of the tables
+//! begin with, turned round when the merge goes back so that the lower one always wins. Only equal
+//! ranks look at keys and tags.
+//!
+//! A winner that wins again and again plays no matches while its rank is below the lowest of the
+//! others', and may lend a piece of its block, up to the next key that another source has.
 //!
 //! Going forward every source but the winner's stands on its first entry behind the current one;
 //! going back, on its last before it. A change of direction moves all of them across.
 
 use std::cmp::Ordering;
 
-use crate::base::cursor::Cursor;
+use crate::base::cursor::{Cursor, Direction};
 use crate::base::error::{Error, Result};
 use crate::base::invariant;
-use crate::base::key::{SeqNo, Tag, compare, head};
+use crate::base::key::{SeqNo, Tag, compare, head, shared_prefix_bytes};
+use crate::read::run::{Lender, RunCursor};
+use crate::sstable::{Stretch, Terms};
+
+/// A source that has won so often in a row may have many entries before any other's.
+const WINS_BEFORE_LENDING: u32 = 3;
 
 /// All entries of its sources in THE order. A merge of nothing has no entries.
 ///
 /// See [`Cursor`] for the contract. Equal key and tag in two sources is a broken invariant (R1).
 pub struct MergeCursor {
-    sources: Vec<Source>,
-    /// The winner, then the loser of each match: `tree[n]` was played between the winners of
-    /// `2n` and `2n + 1`, where `k + i` is the leaf of source `i`.
-    tree: Vec<usize>,
+    sources: Vec<RunCursor>,
+    /// Of each source if there are several; lower wins. `u64::MAX` also stands for one that has no
+    /// entry left.
+    ranks: Vec<u64>,
+    winner: usize,
+    /// The loser of each match: `losers[n]` was played between the winners of `2n` and `2n + 1`,
+    /// where `k + i` is the leaf of source `i`. The first one is of no match.
+    losers: Vec<usize>,
     direction: Direction,
+    /// What all keys of the tables among the sources begin with: ranks are made of what follows.
+    prefix: Vec<u8>,
+    /// The winner wins without a match while its rank is below this: the lowest of the others'
+    /// ranks, or 0 if it is not known.
+    rival_rank: u64,
+    /// How many matches the winner has won in a row.
+    wins: u32,
     /// Whether the winner stands on an entry.
     valid: bool,
     failed: Option<Error>,
 }
 
-struct Source {
-    cursor: Box<dyn Cursor>,
-    /// Lower wins; `u64::MAX` also stands for a source that has no entry left.
-    rank: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Back,
-}
-
 impl MergeCursor {
     /// A merge of `sources`, not positioned, whatever they stand on.
-    pub fn new(sources: Vec<Box<dyn Cursor>>) -> Self {
-        let tree = vec![0; sources.len()];
-        let sources = sources.into_iter().map(|cursor| Source { cursor, rank: u64::MAX }).collect();
-        Self { sources, tree, direction: Direction::Forward, valid: false, failed: None }
+    pub fn new(sources: Vec<RunCursor>) -> Self {
+        let matches = if sources.len() < 2 { 0 } else { sources.len() };
+        Self {
+            prefix: common_prefix(&sources),
+            ranks: vec![u64::MAX; matches],
+            winner: 0,
+            losers: vec![0; matches],
+            sources,
+            direction: Direction::Forward,
+            rival_rank: 0,
+            wins: 0,
+            valid: false,
+            failed: None,
+        }
     }
 
     /// Runs a motion; its error, if it has one, is every later motion's answer.
@@ -74,13 +92,13 @@ impl MergeCursor {
     fn position(
         &mut self,
         direction: Direction,
-        mut seek: impl FnMut(&mut dyn Cursor) -> Result<()>,
+        mut seek: impl FnMut(&mut RunCursor) -> Result<()>,
     ) -> Result<()> {
         self.guard(|merge| {
             merge.direction = direction;
-            for source in &mut merge.sources {
-                seek(&mut *source.cursor)?;
-                source.rank(direction);
+            for source in 0..merge.sources.len() {
+                seek(&mut merge.sources[source])?;
+                merge.look_at(source);
             }
             merge.play_all();
             Ok(())
@@ -97,17 +115,18 @@ impl MergeCursor {
             if turned {
                 merge.turn(direction)?;
             }
-            let winner = merge.tree[0];
-            let source = &mut merge.sources[winner];
+            let source = &mut merge.sources[merge.winner];
             match direction {
-                Direction::Forward => source.cursor.next()?,
-                Direction::Back => source.cursor.prev()?,
+                Direction::Forward => source.next()?,
+                Direction::Back => source.prev()?,
             }
-            source.rank(direction);
+            let rank = merge.look_at(merge.winner);
             if turned {
                 merge.play_all();
+            } else if rank < merge.rival_rank {
+                merge.wins += 1;
             } else {
-                merge.play_from(winner);
+                merge.play_from(merge.winner);
             }
             Ok(())
         })
@@ -119,11 +138,10 @@ impl MergeCursor {
     /// a memtable may have gained some since.
     fn turn(&mut self, direction: Direction) -> Result<()> {
         self.direction = direction;
-        let (before, rest) = self.sources.split_at_mut(self.tree[0]);
+        let (before, rest) = self.sources.split_at_mut(self.winner);
         let (current, behind) = rest.split_first_mut().expect("the winner is a source");
-        let here = (current.cursor.key(), current.cursor.tag());
-        for source in before.iter_mut().chain(behind) {
-            let cursor = &mut source.cursor;
+        let here = (current.key(), current.tag());
+        for cursor in before.iter_mut().chain(behind) {
             match (direction, cursor.valid()) {
                 (Direction::Forward, false) => cursor.seek_first()?,
                 (Direction::Back, false) => cursor.seek_last()?,
@@ -138,16 +156,30 @@ impl MergeCursor {
                     _ => break,
                 }
             }
-            source.rank(direction);
         }
+        (0..self.sources.len()).for_each(|source| _ = self.look_at(source));
         Ok(())
+    }
+
+    /// Ranks the entry that a source has moved to.
+    #[inline]
+    fn look_at(&mut self, source: usize) -> u64 {
+        let Some(rank) = self.ranks.get_mut(source) else { return u64::MAX };
+        let cursor = &self.sources[source];
+        *rank = match self.direction {
+            _ if !cursor.valid() => u64::MAX,
+            Direction::Forward => head_behind(&self.prefix, cursor.key()),
+            Direction::Back => !head_behind(&self.prefix, cursor.key()),
+        };
+        *rank
     }
 
     /// Plays all matches.
     fn play_all(&mut self) {
         if !self.sources.is_empty() {
-            self.tree[0] = self.play(1);
-            self.valid = self.sources[self.tree[0]].cursor.valid();
+            self.winner = self.play(1);
+            (self.rival_rank, self.wins) = (0, WINS_BEFORE_LENDING);
+            self.valid = self.sources[self.winner].valid();
         }
     }
 
@@ -159,7 +191,7 @@ impl MergeCursor {
         }
         let (a, b) = (self.play(2 * node), self.play(2 * node + 1));
         let (winner, loser) = if self.beats(a, b) { (a, b) } else { (b, a) };
-        self.tree[node] = loser;
+        self.losers[node] = loser;
         winner
     }
 
@@ -167,25 +199,41 @@ impl MergeCursor {
     fn play_from(&mut self, source: usize) {
         let mut winner = source;
         let mut node = (self.sources.len() + source) / 2;
+        let mut rival_rank = u64::MAX;
         while node > 0 {
-            let loser = self.tree[node];
+            let loser = self.losers[node];
             if self.beats(loser, winner) {
-                self.tree[node] = winner;
+                self.losers[node] = winner;
                 winner = loser;
             }
+            rival_rank = rival_rank.min(self.ranks[loser]);
             node /= 2;
         }
-        self.tree[0] = winner;
-        self.valid = self.sources[winner].cursor.valid();
+        // Only on its own way has the winner met all others, or who beat them.
+        (self.rival_rank, self.wins) =
+            if winner == source { (rival_rank, self.wins + 1) } else { (0, 0) };
+        self.winner = winner;
+        self.valid = self.sources[winner].valid();
+    }
+
+    /// The source that stands on the next entry behind the winner's.
+    fn rival(&self) -> Option<&RunCursor> {
+        let mut node = (self.sources.len() + self.winner) / 2;
+        let mut rival = None;
+        while node > 0 {
+            let loser = self.losers[node];
+            rival = Some(rival.filter(|rival| self.beats(*rival, loser)).unwrap_or(loser));
+            node /= 2;
+        }
+        rival.map(|rival| &self.sources[rival]).filter(|cursor| cursor.valid())
     }
 
     /// Whether source `a` comes before source `b` in the present direction.
     fn beats(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.sources[a], &self.sources[b]);
-        if a.rank != b.rank {
-            return a.rank < b.rank;
+        if self.ranks[a] != self.ranks[b] {
+            return self.ranks[a] < self.ranks[b];
         }
-        let (a, b) = (&a.cursor, &b.cursor);
+        let (a, b) = (&self.sources[a], &self.sources[b]);
         if !(a.valid() && b.valid()) {
             return a.valid();
         }
@@ -197,24 +245,55 @@ impl MergeCursor {
         }
     }
 
-    fn winner(&self) -> &dyn Cursor {
+    #[inline]
+    fn winner(&self) -> &RunCursor {
         assert!(self.valid, "the cursor stands on no entry");
-        &*self.sources[self.tree[0]].cursor
+        &self.sources[self.winner]
     }
 }
 
-impl Source {
-    /// Looks at the entry that the cursor has moved to.
-    fn rank(&mut self, direction: Direction) {
-        self.rank = match direction {
-            _ if !self.cursor.valid() => u64::MAX,
-            Direction::Forward => head(self.cursor.key()),
-            Direction::Back => !head(self.cursor.key()),
-        };
+/// The first 8 bytes behind the prefix. Keys without it come before all that have it, or behind.
+#[inline]
+fn head_behind(prefix: &[u8], key: &[u8]) -> u64 {
+    match key.strip_prefix(prefix) {
+        Some(suffix) => head(suffix),
+        None if key < prefix => 0,
+        None => u64::MAX,
+    }
+}
+
+/// What all keys between the ends of the sources begin with. Of a single source nobody asks.
+fn common_prefix(sources: &[RunCursor]) -> Vec<u8> {
+    if sources.len() < 2 {
+        return Vec::new();
+    }
+    let mut ends = sources.iter().filter_map(RunCursor::ends);
+    let Some((first, last)) = ends.next() else { return Vec::new() };
+    let shared = shared_prefix_bytes(first, last);
+    let prefix_bytes = ends.fold(shared, |shared, (lo, hi)| {
+        shared.min(shared_prefix_bytes(first, lo)).min(shared_prefix_bytes(first, hi))
+    });
+    first[..prefix_bytes].to_vec()
+}
+
+impl Lender for MergeCursor {
+    fn lend(&self, terms: Terms<'_>, buffer: &mut Vec<u8>) -> Option<Stretch> {
+        if !self.valid || self.direction != terms.direction || self.wins < WINS_BEFORE_LENDING {
+            return None;
+        }
+        let rival = self.rival().map(Cursor::key);
+        self.winner().lend(Terms { rival, ..terms }, buffer)
+    }
+
+    fn take_back(&mut self, stretch: &Stretch) {
+        // The winner has passed nothing that anybody else has, so it is still the winner.
+        self.sources[self.winner].take_back(stretch);
+        self.look_at(self.winner);
     }
 }
 
 impl Cursor for MergeCursor {
+    #[inline]
     fn valid(&self) -> bool {
         self.valid
     }
@@ -225,6 +304,9 @@ impl Cursor for MergeCursor {
         self.position(Direction::Back, |cursor| cursor.seek_last())
     }
     fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
+        if self.failed.is_none() && self.sources.len() > 1 {
+            self.sources.iter_mut().for_each(|cursor| cursor.aim(key));
+        }
         self.position(Direction::Forward, |cursor| cursor.seek(key, seq))
     }
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
@@ -236,12 +318,15 @@ impl Cursor for MergeCursor {
     fn prev(&mut self) -> Result<()> {
         self.step(Direction::Back)
     }
+    #[inline]
     fn key(&self) -> &[u8] {
         self.winner().key()
     }
+    #[inline]
     fn tag(&self) -> Tag {
         self.winner().tag()
     }
+    #[inline]
     fn value(&self) -> &[u8] {
         self.winner().value()
     }
@@ -261,8 +346,11 @@ mod tests {
     };
 
     fn merge_of(sources: Vec<Vec<Entry>>) -> MergeCursor {
-        let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
-        MergeCursor::new(sources.into_iter().map(boxed).collect())
+        MergeCursor::new(sources.into_iter().map(|s| boxed(VecCursor::new(s))).collect())
+    }
+
+    fn boxed(cursor: impl Cursor + 'static) -> RunCursor {
+        RunCursor::Other(Box::new(cursor))
     }
 
     fn show(cursor: &dyn Cursor) -> Option<String> {
@@ -382,7 +470,7 @@ mod tests {
     fn a_new_merge_is_not_positioned() {
         let mut positioned = VecCursor::new(parse_entries("a#1,put=1"));
         positioned.seek_first().unwrap();
-        let mut merge = MergeCursor::new(vec![Box::new(positioned)]);
+        let mut merge = MergeCursor::new(vec![boxed(positioned)]);
         assert!(!merge.valid());
         merge.next().unwrap();
         merge.prev().unwrap();
@@ -395,7 +483,7 @@ mod tests {
             let failing = VecCursor::new(parse_entries("a#1,put=1 c#3,put=3 e#5,put=5"));
             let sound = VecCursor::new(parse_entries("b#2,put=2 d#4,put=4"));
             let failing = FailingCursor::new(failing, good_moves);
-            let mut merge = MergeCursor::new(vec![Box::new(sound), Box::new(failing)]);
+            let mut merge = MergeCursor::new(vec![boxed(sound), boxed(failing)]);
             let motions = [
                 Motion::First,
                 Motion::Next,

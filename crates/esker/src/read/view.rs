@@ -11,7 +11,6 @@
 
 use std::sync::Arc;
 
-use crate::base::cursor::Cursor;
 use crate::base::limits::LEVELS;
 use crate::base::range::Bounds;
 use crate::memtable::Memtable;
@@ -19,6 +18,8 @@ use crate::read::clamp::Clamp;
 use crate::read::fences::Level;
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
+use crate::read::run::RunCursor;
+use crate::sstable::Table;
 
 /// One immutable picture of a keyspace: everything that a read may have to look at.
 #[derive(Clone)]
@@ -68,21 +69,33 @@ impl View {
 
     /// All entries that may lie within `bounds`, of all versions, in order.
     pub fn cursor(&self, bounds: &Bounds, sources: Sources) -> MergeCursor {
-        let mut cursors: Vec<Box<dyn Cursor>> = Vec::new();
+        let mut cursors = Vec::with_capacity(self.runs() as usize);
         for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
-            cursors.push(Box::new(memtable.cursor()));
+            cursors.push(RunCursor::Memtable(Box::new(memtable.cursor())));
         }
         if sources == Sources::All {
             let l0 = self.l0().filter(|table| table.overlaps(bounds));
             cursors.extend(l0.map(|table| table.cursor()));
             for tables in &self.levels[1..] {
-                if tables.iter().any(|table| bounds.overlaps(&table.summary().range)) {
-                    cursors.push(Box::new(LevelCursor::new(Arc::clone(tables.tables()))));
+                match overlapping(tables, bounds) {
+                    [] => {}
+                    [table] => cursors.push(RunCursor::Table(table.cursor())),
+                    _ => cursors.push(RunCursor::Level(LevelCursor::new(tables.clone()))),
                 }
             }
         }
         MergeCursor::new(cursors)
     }
+}
+
+/// Those of a sorted level's tables that have something within `bounds`.
+fn overlapping<'t>(tables: &'t Level, bounds: &Bounds) -> &'t [Arc<Table>] {
+    let inside = &tables[tables.first_not_before(&bounds.start)..];
+    let count = match &bounds.end {
+        Some(end) => inside.partition_point(|table| table.summary().range.lo() < &**end),
+        None => inside.len(),
+    };
+    &inside[..count]
 }
 
 /// Where an entry lies.

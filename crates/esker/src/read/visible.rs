@@ -14,12 +14,18 @@
 //!
 //! A key with many versions that are not shown is not walked through: after a few of them the
 //! source searches for the place where the next decision falls.
+//!
+//! Where a source can show that its next entries need no such care it lends them as a [`Stretch`],
+//! which is walked without asking anybody: all of a store that is one sorted run, but for the
+//! first entry of each block.
 
-use crate::base::cursor::Cursor;
+use crate::base::cursor::Direction;
 use crate::base::error::{Error, Result};
 use crate::base::invariant;
 use crate::base::key::SeqNo;
 use crate::base::range::Bounds;
+use crate::read::run::Lender;
+use crate::sstable::{Stretch, Terms};
 
 /// Versions of one key that are walked through before the source searches instead: a search of
 /// a merge costs about as much as this many steps.
@@ -42,7 +48,10 @@ pub struct VisibleCursor<C> {
 }
 
 /// Where the entry that is shown lies.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per cursor; a box would be one per block"
+)]
 enum At {
     /// There is none.
     Nowhere,
@@ -50,9 +59,11 @@ enum At {
     Source,
     /// In the buffers; the source stands on an entry of the same key, or before all of them.
     Copied,
+    /// The stretch stands on it; the source on one of its entries.
+    Stretch(Stretch),
 }
 
-impl<C: Cursor> VisibleCursor<C> {
+impl<C: Lender> VisibleCursor<C> {
     /// What a reader at `seq` sees of `source` within `bounds`; not positioned.
     pub fn new(source: C, seq: SeqNo, bounds: Bounds) -> Self {
         Self {
@@ -67,13 +78,16 @@ impl<C: Cursor> VisibleCursor<C> {
     }
 
     /// Whether it stands on an entry.
+    #[inline]
     pub fn valid(&self) -> bool {
-        self.at != At::Nowhere
+        !matches!(self.at, At::Nowhere)
     }
 
     /// The key it stands on.
+    #[inline]
     pub fn key(&self) -> &[u8] {
-        match self.at {
+        match &self.at {
+            At::Stretch(stretch) => stretch.key(),
             At::Source => self.source.key(),
             At::Copied => &self.key,
             At::Nowhere => panic!("the cursor stands on no entry"),
@@ -81,8 +95,10 @@ impl<C: Cursor> VisibleCursor<C> {
     }
 
     /// The value it stands on.
+    #[inline]
     pub fn value(&self) -> &[u8] {
-        match self.at {
+        match &self.at {
+            At::Stretch(stretch) => stretch.value(),
             At::Source => self.source.value(),
             At::Copied => &self.value,
             At::Nowhere => panic!("the cursor stands on no entry"),
@@ -147,7 +163,28 @@ impl<C: Cursor> VisibleCursor<C> {
     }
 
     /// To the next visible key.
+    #[inline]
     pub fn next(&mut self) -> Result<()> {
+        if let At::Stretch(stretch) = &mut self.at
+            && stretch.next()
+        {
+            return Ok(());
+        }
+        self.next_by_source()
+    }
+
+    /// To the visible key before.
+    #[inline]
+    pub fn prev(&mut self) -> Result<()> {
+        if let At::Stretch(stretch) = &mut self.at
+            && stretch.prev()
+        {
+            return Ok(());
+        }
+        self.prev_by_source()
+    }
+
+    fn next_by_source(&mut self) -> Result<()> {
         self.guard_from(|this, from| match from {
             At::Nowhere => Ok(()),
             At::Source => {
@@ -159,11 +196,15 @@ impl<C: Cursor> VisibleCursor<C> {
                 this.source.seek(&this.key, SeqNo::ZERO)?;
                 this.pass_forward()
             }
+            At::Stretch(stretch) => {
+                this.give_back(stretch);
+                this.source.next()?;
+                this.pass_forward()
+            }
         })
     }
 
-    /// To the visible key before.
-    pub fn prev(&mut self) -> Result<()> {
+    fn prev_by_source(&mut self) -> Result<()> {
         self.guard_from(|this, from| match from {
             At::Nowhere => Ok(()),
             At::Source => {
@@ -172,12 +213,34 @@ impl<C: Cursor> VisibleCursor<C> {
                 this.pass_back()
             }
             At::Copied => this.pass_back(),
+            At::Stretch(stretch) => {
+                this.give_back(stretch);
+                this.source.prev()?;
+                this.pass_back()
+            }
         })
+    }
+
+    /// A stretch from where the source stands, on the first entry of its key on the way.
+    fn borrow(&mut self, direction: Direction) -> Option<Stretch> {
+        let terms = Terms { direction, seq: self.seq, bounds: &self.bounds, rival: None };
+        self.source.lend(terms, &mut self.key)
+    }
+
+    /// Ends a stretch: the source stands where it stood, and its key is in the buffer.
+    fn give_back(&mut self, stretch: Stretch) {
+        self.source.take_back(&stretch);
+        self.key = stretch.into_key();
     }
 
     /// Runs a motion that finds its own way; its error, if it has one, is every later answer.
     fn guard(&mut self, motion: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        self.guard_from(|this, _| motion(this))
+        self.guard_from(|this, from| {
+            if let At::Stretch(stretch) = from {
+                this.key = stretch.into_key();
+            }
+            motion(this)
+        })
     }
 
     /// Runs a motion that depends on where the cursor stood. It stands nowhere unless the motion
@@ -197,6 +260,16 @@ impl<C: Cursor> VisibleCursor<C> {
     /// Shows the first visible key from where the source stands on.
     fn find_forward(&mut self) -> Result<()> {
         while self.source.valid() && !self.bounds.is_past_end(self.source.key()) {
+            if let Some(mut stretch) = self.borrow(Direction::Forward) {
+                if !stretch.is_tombstone() || stretch.next() {
+                    self.at = At::Stretch(stretch);
+                    return Ok(());
+                }
+                self.give_back(stretch);
+                self.source.next()?;
+                self.skip_forward(SeqNo::ZERO)?;
+                continue;
+            }
             let tag = self.source.tag();
             let too_new = tag.seq() > self.seq;
             if !too_new && !tag.is_delete() {
@@ -245,6 +318,16 @@ impl<C: Cursor> VisibleCursor<C> {
     /// Copies the last visible key up to where the source stands on.
     fn find_back(&mut self) -> Result<()> {
         while self.source.valid() && self.bounds.start.as_slice() <= self.source.key() {
+            if let Some(mut stretch) = self.borrow(Direction::Back) {
+                if !stretch.is_tombstone() || stretch.prev() {
+                    self.at = At::Stretch(stretch);
+                    return Ok(());
+                }
+                self.give_back(stretch);
+                self.source.prev()?;
+                self.skip_back()?;
+                continue;
+            }
             copy(&mut self.key, self.source.key());
             if self.copy_newest_visible()? {
                 self.at = At::Copied;
@@ -324,10 +407,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::cursor::VecCursor;
+    use crate::base::cursor::{Cursor, VecCursor};
     use crate::base::key::{Kind, Tag, compare};
     use crate::base::range::KeyBounds as _;
     use crate::read::merge::MergeCursor;
+    use crate::read::run::RunCursor;
     use crate::testing::{Entry, FailingCursor, Scenario, parse_entries, parse_seq, run_scenarios};
 
     #[derive(Clone, Debug)]
@@ -340,7 +424,7 @@ mod tests {
         Prev,
     }
 
-    fn run<C: Cursor>(cursor: &mut VisibleCursor<C>, motion: &Motion) -> Result<()> {
+    fn run<C: Lender>(cursor: &mut VisibleCursor<C>, motion: &Motion) -> Result<()> {
         match motion {
             Motion::First => cursor.seek_first(),
             Motion::Last => cursor.seek_last(),
@@ -351,7 +435,7 @@ mod tests {
         }
     }
 
-    fn show<C: Cursor>(cursor: &VisibleCursor<C>) -> Option<(Vec<u8>, Vec<u8>)> {
+    fn show<C: Lender>(cursor: &VisibleCursor<C>) -> Option<(Vec<u8>, Vec<u8>)> {
         cursor.valid().then(|| (cursor.key().to_vec(), cursor.value().to_vec()))
     }
 
@@ -482,7 +566,7 @@ mod tests {
             let in_order = |a: &Entry, b: &Entry| compare((&a.0, a.1), (&b.0, b.1));
             all.sort_by(in_order);
             dealt.iter_mut().for_each(|source| source.sort_by(in_order));
-            let boxed = |entries| Box::new(VecCursor::new(entries)) as Box<dyn Cursor>;
+            let boxed = |entries| RunCursor::Other(Box::new(VecCursor::new(entries)));
             let merge = MergeCursor::new(dealt.into_iter().map(boxed).collect());
             let mut of_merge = VisibleCursor::new(merge, seq, bounds.clone());
             let mut of_one = VisibleCursor::new(VecCursor::new(all), seq, bounds);
@@ -508,6 +592,7 @@ mod tests {
         }
     }
 
+    impl Lender for Counting {}
     impl Cursor for Counting {
         fn valid(&self) -> bool {
             self.0.valid()
@@ -582,6 +667,7 @@ mod tests {
     /// Stands on `a`, then on `b`, then on `a` again, whichever way it goes.
     struct Circle(usize);
 
+    impl Lender for Circle {}
     impl Cursor for Circle {
         fn valid(&self) -> bool {
             true

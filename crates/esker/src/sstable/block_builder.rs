@@ -2,7 +2,7 @@
 //! lays the columns out.
 
 use super::block_layout::{
-    ENTRIES_MAX, FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEAD_SHIFT, Header, Shape, WIDE,
+    DISTINCT, ENTRIES_MAX, FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEAD_SHIFT, Header, Shape, WIDE,
 };
 use super::page::pad;
 use crate::base::invariant;
@@ -34,6 +34,8 @@ struct Sizes {
     first_value_bytes: usize,
     keys_vary: bool,
     values_vary: bool,
+    /// Whether some key has two versions.
+    keys_repeat: bool,
     tag_min: u64,
     tag_max: u64,
 }
@@ -49,6 +51,7 @@ impl Sizes {
             first_value_bytes: value.len(),
             keys_vary: false,
             values_vary: false,
+            keys_repeat: false,
             tag_min: tag,
             tag_max: tag,
         }
@@ -79,6 +82,7 @@ impl Sizes {
             prefix_bytes: self.prefix_bytes,
             flags: flag(!self.keys_vary, FIXED_SUFFIX)
                 | flag(!self.values_vary, FIXED_VALUE)
+                | flag(!self.keys_repeat, DISTINCT)
                 | flag(wide, WIDE),
             tag_bytes: match self.tag_max - self.tag_min {
                 0 => 0,
@@ -118,7 +122,7 @@ impl BlockBuilder {
             if sizes.entries > ENTRIES_MAX || sizes.shape().layout().end > image_bytes_max {
                 return false;
             }
-            sizes
+            Sizes { keys_repeat: sizes.keys_repeat || self.ends_with(key, fingerprint), ..sizes }
         };
         self.sizes = sizes;
         self.keys.extend_from_slice(key);
@@ -186,6 +190,12 @@ impl BlockBuilder {
             tombstones: self.tombstones,
             tag_base: self.sizes.tag_min,
         }
+    }
+
+    /// Whether the last entry has this key.
+    fn ends_with(&self, key: &[u8], fingerprint: u8) -> bool {
+        let start = self.key_ends.iter().nth_back(1).map_or(0, |end| *end);
+        self.fingerprints.last() == Some(&fingerprint) && &self.keys[start..] == key
     }
 
     fn suffix(&self, n: usize) -> &[u8] {

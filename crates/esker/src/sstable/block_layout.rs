@@ -20,8 +20,10 @@ pub(super) const FIXED_VALUE: u8 = 2;
 pub(super) const WIDE: u8 = 4;
 /// The next block begins with older versions of this block's last key.
 pub(super) const GOES_ON: u8 = 8;
+/// No two entries have the same key.
+pub(super) const DISTINCT: u8 = 16;
 /// All of them.
-pub(super) const FLAGS_KNOWN: u8 = FIXED_SUFFIX | FIXED_VALUE | WIDE | GOES_ON;
+pub(super) const FLAGS_KNOWN: u8 = FIXED_SUFFIX | FIXED_VALUE | WIDE | GOES_ON | DISTINCT;
 
 /// What the header says about the columns, and what determines where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

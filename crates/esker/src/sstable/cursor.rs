@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::block::Block;
 use super::place::BlockPlace;
 use super::reader::Table;
+use super::stretch::{Stretch, Terms};
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, Tag};
@@ -20,6 +21,8 @@ pub struct TableCursor {
     table: Arc<Table>,
     keep: Keep,
     at: Option<Position>,
+    /// Where the next seek leads, if that is known already.
+    aimed: Option<BlockPlace>,
     /// The key of the entry at `at`.
     key: Vec<u8>,
     /// The first error, which every later call returns.
@@ -47,13 +50,65 @@ enum Target<'k> {
 
 impl TableCursor {
     pub(super) fn new(table: Arc<Table>, keep: Keep) -> Self {
-        Self { table, keep, at: None, key: Vec::new(), failed: None }
+        Self { table, keep, at: None, aimed: None, key: Vec::new(), failed: None }
+    }
+
+    /// The error that it failed with, if it has.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn check(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// The smallest and the largest key of the table.
+    pub fn ends(&self) -> (&[u8], &[u8]) {
+        let range = &self.table.summary().range;
+        (range.lo(), range.hi())
+    }
+
+    /// A stretch of the block it stands in, from the entry it stands on, which the caller has found
+    /// to be the first of its key on its way; `None` if the caller must look at each entry itself.
+    /// It takes the memory of `buffer`.
+    pub fn lend(&self, terms: Terms<'_>, buffer: &mut Vec<u8>) -> Option<Stretch> {
+        if self.table.summary().seq_max > terms.seq {
+            return None;
+        }
+        let at = self.at.as_ref()?;
+        Stretch::lend(&at.block, at.entry, terms, buffer)
+    }
+
+    /// To where a stretch that it lent stands, without a move since.
+    pub fn take_back(&mut self, stretch: &Stretch) {
+        if let Some(at) = &mut self.at {
+            at.entry = stretch.entry();
+            self.change_suffix();
+        }
+    }
+
+    /// Gets ready for a seek or a `seek_before` with this key, which must be the next call: finds
+    /// the block and asks memory for its front. Whoever seeks in many tables aims in all of them
+    /// before, so that the misses overlap.
+    pub fn aim(&mut self, key: &[u8]) {
+        let aimed = self.guarded(|cursor| {
+            cursor.at = None;
+            if key > cursor.table.summary().range.hi() {
+                return Ok(());
+            }
+            let place = BlockPlace::of_key(&cursor.table, key, cursor.keep)?;
+            place.prefetch(&cursor.table);
+            cursor.aimed = Some(place);
+            Ok(())
+        });
+        // The seek returns the error.
+        drop(aimed);
     }
 
     fn go_to(&mut self, target: Target<'_>) -> Result<()> {
         self.guarded(|cursor| {
             cursor.at = None;
-            if let Some(at) = Position::find(&cursor.table, cursor.keep, target)? {
+            let aimed = cursor.aimed.take();
+            if let Some(at) = Position::find(&cursor.table, cursor.keep, target, aimed)? {
                 cursor.stand_at(at);
             }
             Ok(())
@@ -93,6 +148,7 @@ impl TableCursor {
 
     fn stand_at(&mut self, at: Position) {
         self.key.clear();
+        self.key.reserve(at.block.prefix_bytes() + at.block.suffix(at.entry).len());
         at.block.append_key(at.entry, &mut self.key);
         self.at = Some(at);
     }
@@ -111,18 +167,28 @@ impl TableCursor {
 }
 
 impl Position {
-    fn find(table: &Table, keep: Keep, target: Target<'_>) -> Result<Option<Self>> {
+    /// `aimed` is the block of the key, if that was found before.
+    fn find(
+        table: &Table,
+        keep: Keep,
+        target: Target<'_>,
+        aimed: Option<BlockPlace>,
+    ) -> Result<Option<Self>> {
+        let range = &table.summary().range;
+        let place_of = |key| match aimed {
+            Some(place) => Ok(place),
+            None => BlockPlace::of_key(table, key, keep),
+        };
         match target {
             Target::First => {
                 let place = BlockPlace::first(table, keep)?;
                 Ok(Some(Self { block: place.load(table)?, place, entry: 0 }))
             }
-            Target::Last => {
-                let place = BlockPlace::last(table, keep)?;
-                Ok(Some(Self::at_end_of(place, table)?))
-            }
-            Target::At(key, tag) => Self::first_at(table, keep, key, tag),
-            Target::Before(key) => Self::last_before(table, keep, key),
+            Target::Last => Self::at_end_of(BlockPlace::last(table, keep)?, table).map(Some),
+            Target::At(key, _) if key > range.hi() => Ok(None),
+            Target::At(key, tag) => Self::first_at(table, place_of(key)?, key, tag),
+            Target::Before(key) if key <= range.lo() => Ok(None),
+            Target::Before(key) => Self::last_before(table, place_of(key)?, key),
         }
     }
 
@@ -132,8 +198,12 @@ impl Position {
     }
 
     /// Versions of the key may fill blocks, all newer than the tag: then the search goes on.
-    fn first_at(table: &Table, keep: Keep, key: &[u8], tag: Tag) -> Result<Option<Self>> {
-        let mut place = BlockPlace::of_key(table, key, keep)?;
+    fn first_at(
+        table: &Table,
+        mut place: BlockPlace,
+        key: &[u8],
+        tag: Tag,
+    ) -> Result<Option<Self>> {
         loop {
             let block = place.load(table)?;
             let entry = block.first_at(key, tag);
@@ -146,8 +216,7 @@ impl Position {
         }
     }
 
-    fn last_before(table: &Table, keep: Keep, key: &[u8]) -> Result<Option<Self>> {
-        let mut place = BlockPlace::of_key(table, key, keep)?;
+    fn last_before(table: &Table, mut place: BlockPlace, key: &[u8]) -> Result<Option<Self>> {
         let block = place.load(table)?;
         if let Some(entry) = block.first_at(key, Tag::search(SeqNo::MAX)).checked_sub(1) {
             return Ok(Some(Self { place, block, entry }));
@@ -157,6 +226,7 @@ impl Position {
 }
 
 impl Cursor for TableCursor {
+    #[inline]
     fn valid(&self) -> bool {
         self.at.is_some()
     }
@@ -177,6 +247,7 @@ impl Cursor for TableCursor {
         self.go_to(Target::Before(key))
     }
 
+    #[inline]
     fn next(&mut self) -> Result<()> {
         match &mut self.at {
             Some(at) if at.entry + 1 < at.block.entries() => {
@@ -188,6 +259,7 @@ impl Cursor for TableCursor {
         }
     }
 
+    #[inline]
     fn prev(&mut self) -> Result<()> {
         match &mut self.at {
             Some(at) if at.entry > 0 => {
@@ -199,16 +271,19 @@ impl Cursor for TableCursor {
         }
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         assert!(self.valid(), "the cursor stands on an entry");
         &self.key
     }
 
+    #[inline]
     fn tag(&self) -> Tag {
         let at = self.position();
         at.block.tag(at.entry)
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
         let at = self.position();
         at.block.value(at.entry)

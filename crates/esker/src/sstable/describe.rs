@@ -3,7 +3,9 @@
 use std::fmt::{self, Write as _};
 
 use super::block::{Block, BlockRef};
-use super::block_layout::{FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEADER_BYTES, Layout, WIDE};
+use super::block_layout::{
+    DISTINCT, FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEADER_BYTES, Layout, WIDE,
+};
 use super::filter::{FilterPage, FilterRef};
 use super::footer::{FOOTER_BYTES, Footer, Properties};
 use super::index::{IndexPage, IndexRef};
@@ -89,6 +91,7 @@ impl Print<'_> {
             (FIXED_VALUE, " fixed-value"),
             (WIDE, " wide"),
             (GOES_ON, " goes-on"),
+            (DISTINCT, " distinct"),
         ];
         let flags: String =
             flags.iter().filter(|(flag, _)| shape.has(*flag)).map(|(_, name)| *name).collect();

@@ -216,8 +216,7 @@ pub struct Located<'t, 'g> {
 impl<'t: 'g, 'g> Located<'t, 'g> {
     /// Starts to fetch what a search will look at first.
     pub fn prefetch(&self) {
-        let (lines, _) = self.block.as_chunks::<ALIGN>();
-        lines.iter().take(LINES_OF_FRONT).for_each(simd::prefetch);
+        prefetch_front(self.block);
     }
 
     /// The newest version of `key` that a read at `seq` sees, tombstones too.
@@ -253,8 +252,14 @@ impl<'t: 'g, 'g> Located<'t, 'g> {
     }
 }
 
+/// Asks memory for the front of a block, where a search in it begins.
+pub(super) fn prefetch_front(block: &[u8]) {
+    let (lines, _) = block.as_chunks::<ALIGN>();
+    lines.iter().take(LINES_OF_FRONT).for_each(simd::prefetch);
+}
+
 /// A data block's place in the index, for a moment.
-struct BlockAt<'t, 'g> {
+pub(super) struct BlockAt<'t, 'g> {
     table: &'t Table,
     top: IndexPage<&'g [u8]>,
     leaf_number: usize,
@@ -264,7 +269,11 @@ struct BlockAt<'t, 'g> {
 
 impl<'t: 'g, 'g> BlockAt<'t, 'g> {
     /// The block in which the versions of the key behind the table's prefix begin.
-    fn of_suffix(table: &'t Table, suffix: &[u8], reach: Reach<'g>) -> Peek<Self, Missed<'t>> {
+    pub(super) fn of_suffix(
+        table: &'t Table,
+        suffix: &[u8],
+        reach: Reach<'g>,
+    ) -> Peek<Self, Missed<'t>> {
         let top = IndexPage::trusted(table.peek(PageNo::Top, table.footer.index_top, reach)?);
         if !table.has_root() {
             return Ok(Self { table, leaf: top, leaf_number: 0, child: top.find(suffix), top });
@@ -280,6 +289,11 @@ impl<'t: 'g, 'g> BlockAt<'t, 'g> {
         self.leaf = IndexPage::trusted(page);
         self.leaf_number = number;
         Ok(())
+    }
+
+    /// The number of the leaf, that of its child, and where the block lies.
+    pub(super) fn numbers(&self) -> (usize, usize, Span) {
+        (self.leaf_number, self.child, self.leaf.child(self.child))
     }
 
     fn page(&self) -> (PageNo, Span) {

@@ -12,6 +12,7 @@
 //! - `footer`: where everything is, and what the table holds
 //! - `search`: inner loops over columns
 //! - `lookup`: one key, in memory, under the epoch; `place`: a cursor's way through the index
+//! - `stretch`: a piece of a block that a reader walks alone
 //! - [`writer`], [`reader`], [`cursor`]: the three faces
 //! - `verify`, [`mod@describe`]: every byte checked, every byte shown
 //!
@@ -57,6 +58,7 @@ mod page;
 mod place;
 mod reader;
 mod search;
+mod stretch;
 mod verify;
 mod writer;
 
@@ -68,6 +70,7 @@ pub use describe::describe;
 pub use lookup::{Found, Located, Missed, Peek, Reach, with_pages};
 pub use page::PAGE_BYTES;
 pub use reader::Table;
+pub use stretch::{Stretch, Terms};
 pub use writer::TableWriter;
 
 /// How a table is made. What a reader needs of it stands in the file.

@@ -217,7 +217,7 @@ impl Table {
         }
     }
 
-    fn out_of_place(&self, number: PageNo, span: Span) -> Error {
+    pub(super) fn out_of_place(&self, number: PageNo, span: Span) -> Error {
         let at = self.source().at(span.offset, number.part());
         at.corrupt("place", "a child of an index page", format_args!("{number:?}"))
     }

@@ -283,7 +283,7 @@ impl Mapping {
             );
             if let Some(first) = first {
                 let word = AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast());
-                word.store(u64::from_ne_bytes(*first), Ordering::Release);
+                word.store(u64::from_le_bytes(*first).to_le(), Ordering::Release);
             }
         }
     }

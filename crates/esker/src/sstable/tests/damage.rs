@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::super::page::{Place, seal};
 use super::*;
+use crate::base::cursor::Direction;
+use crate::base::range::Bounds;
 
 /// A table of about 2 KiB with everything: versions over blocks, a tombstone, two levels of index.
 fn small() -> (Fixture, Vec<Entry>) {
@@ -149,6 +151,10 @@ fn versions_features_and_compressions_of_the_future_are_unsupported() {
         let error = get(&fixture.table(), &entries[0].0, 100).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{at}: {error}");
     }
+    // Whether its keys are distinct, which scans rely on.
+    changed(23, image[23] ^ 16);
+    let error = get(&fixture.table(), &entries[0].0, 100).unwrap_err();
+    assert!(error.to_string().contains("distinct keys"), "{error}");
 }
 
 /// Wrong from the start, with right checksums: what only the whole table together shows.
@@ -218,8 +224,10 @@ fn use_all(fixture: &Fixture, entries: &[Entry]) {
     let mut cursor = table.cursor();
     for (key, _, _) in entries {
         let _ = cursor.seek(key, SeqNo::MAX);
+        walk_alone(&cursor, Direction::Forward);
         let _ = cursor.next();
         let _ = cursor.seek_before(key);
+        walk_alone(&cursor, Direction::Back);
         let _ = cursor.prev();
     }
     let mut cursor = table.cursor();
@@ -231,6 +239,18 @@ fn use_all(fixture: &Fixture, entries: &[Entry]) {
         let _ = cursor.prev();
         assert!(steps < 1_000_000, "a walk ends");
     }
+}
+
+/// Walks over the stretch that a cursor lends.
+fn walk_alone(cursor: &TableCursor, direction: Direction) {
+    let terms = Terms { direction, seq: SeqNo::MAX, bounds: &Bounds::all(), rival: None };
+    let Some(mut stretch) = cursor.lend(terms, &mut Vec::new()) else { return };
+    let mut step = || match direction {
+        Direction::Forward => stretch.next(),
+        Direction::Back => stretch.prev(),
+    };
+    while step() {}
+    let _ = (stretch.key(), stretch.value());
 }
 
 fn byte() -> impl Strategy<Value = u8> {
