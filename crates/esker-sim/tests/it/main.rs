@@ -6,3 +6,4 @@ mod harness;
 mod planted;
 mod scripts;
 mod seeds;
+mod shape;

@@ -41,6 +41,9 @@ const SIMILAR_TABLES: Range<usize> = 4..9;
 /// Sizes are similar if the largest is at most so many times the smallest.
 const SIMILAR_RATIO_MAX: u64 = 4;
 
+/// A table of L0 is at most so many memtables large: who writes it keeps 8 bytes a key in memory.
+const TABLE_OUTPUTS_MAX: u64 = 10;
+
 /// Tables of L1 that a sweep will reach within so many steps are not merged down before it.
 const STEPS_AHEAD: u64 = 2;
 
@@ -62,7 +65,8 @@ impl PickState<'_> {
                 self.plan_similar().or_else(|| self.plan_l0_down())
             }
             L0Rule::Tiered(tiering) if self.stays_within_l0(tiering) => {
-                self.plan_similar().or_else(|| self.plan_leaving_enough())
+                let within = self.plan_similar().or_else(|| self.plan_leaving_enough());
+                within.or_else(|| self.plan_l0_down())
             }
             L0Rule::Tiered(_) => self.plan_l0_down(),
         }
@@ -117,9 +121,13 @@ impl PickState<'_> {
     }
 
     /// The merge within L0 that writes the fewest bytes for each table that goes away; the newest
-    /// of equals.
+    /// of equals. None that makes too large a table.
     fn plan_cheapest(&self, runs: impl Iterator<Item = Run>) -> Option<CompactionPlan> {
-        let is_idle = |run: &Run| !self.tables(run).iter().any(|table| self.is_busy(table));
+        let bytes_max = self.policy.output_bytes_max.saturating_mul(TABLE_OUTPUTS_MAX);
+        let is_idle = |run: &Run| {
+            let idle = !self.tables(run).iter().any(|table| self.is_busy(table));
+            idle && self.bytes(run) <= bytes_max
+        };
         let price = |a: &Run, b: &Run| {
             let gone = |run: &Run| run.tables.len() as u128 - 1;
             let bytes = |run: &Run| u128::from(self.bytes(run));
