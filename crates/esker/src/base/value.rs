@@ -28,7 +28,10 @@ const SHORT_BYTES_MAX: usize = 22;
 #[derive(Clone)]
 enum Repr {
     /// The first `len` of `bytes`.
-    Short { len: u8, bytes: [u8; SHORT_BYTES_MAX] },
+    Short {
+        len: u8,
+        bytes: [u8; SHORT_BYTES_MAX],
+    },
     Long(Bytes),
 }
 

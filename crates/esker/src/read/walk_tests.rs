@@ -49,8 +49,8 @@ impl Tables {
         let mut tables = Vec::new();
         let mut start = 0;
         for end in 1..=entries.len() {
-            let cut = end == entries.len()
-                || end - start >= each && entries[end - 1].0 != entries[end].0;
+            let cut =
+                end == entries.len() || end - start >= each && entries[end - 1].0 != entries[end].0;
             if cut {
                 tables.push(self.table(&entries[start..end]));
                 start = end;
@@ -168,7 +168,13 @@ fn deal(entries: Vec<(u8, usize, bool)>, fixed: bool) -> (Vec<Entry>, [Vec<Entry
     let mut all = Vec::new();
     for (n, (number, run, delete)) in entries.into_iter().enumerate() {
         let kind = if delete { Kind::Delete } else { Kind::Put };
-        let value_bytes = if delete { 0 } else if fixed { 5 } else { n % 7 };
+        let value_bytes = if delete {
+            0
+        } else if fixed {
+            5
+        } else {
+            n % 7
+        };
         let tag = Tag::new(SeqNo::new(n as u64 + 1), kind);
         let entry = (key(number), tag, vec![n as u8; value_bytes]);
         runs[run].push(entry.clone());

@@ -4,12 +4,12 @@
 //! the block in which they began. Whoever goes on to a neighbour counts the leaf, and from then on
 //! asks nobody until its end.
 
+use super::Lookup;
 use super::block::Block;
 use super::index::IndexPage;
 use super::lookup::{BlockAt, Reach, prefetch_front, with_pages};
 use super::page::Span;
 use super::reader::{Cut, PageNo, Table};
-use super::Lookup;
 use crate::base::error::Result;
 use crate::cache::{Keep, Page};
 
