@@ -54,6 +54,11 @@ fn an_append_behind_a_short_write() {
 }
 
 #[test]
+fn a_swept_table_that_is_read_below_the_cursor() {
+    is_found(Bug::SweepWithoutClamp);
+}
+
+#[test]
 fn checksums_that_hold_in_any_segment() {
     is_found(Bug::ChecksumWithoutSegment);
 }

@@ -36,6 +36,7 @@ fn a_thousand_histories_are_right() {
         "flushes",
         "compactions",
         "merges within L0",
+        "steps of sweeps",
         "tables in L0",
         "tables in L1",
         "tables in L2",

@@ -155,7 +155,17 @@ pub fn head(suffix: &[u8]) -> u64 {
 
 /// How many leading bytes `a` and `b` share.
 pub fn shared_prefix_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+    let words = a.chunks_exact(8).zip(b.chunks_exact(8));
+    let mut shared = 0;
+    for (x, y) in words {
+        let differ = head(x) ^ head(y);
+        if differ != 0 {
+            return shared + differ.leading_zeros() as usize / 8;
+        }
+        shared += 8;
+    }
+    let rest = a[shared..].iter().zip(&b[shared..]);
+    shared + rest.take_while(|(x, y)| x == y).count()
 }
 
 /// Identifies a keyspace for ever: numbers are never reused. The default keyspace is 0.
@@ -190,6 +200,20 @@ impl fmt::Display for SegmentNo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_prefixes_are_as_long_as_byte_by_byte() {
+        let long = b"0123456789abcdefghij";
+        for len in 0..=long.len() {
+            for at in 0..len {
+                let mut other = long[..len].to_vec();
+                other[at] ^= 0x40;
+                assert_eq!(shared_prefix_bytes(&long[..len], &other), at, "{len} bytes");
+            }
+            assert_eq!(shared_prefix_bytes(&long[..len], long), len);
+            assert_eq!(shared_prefix_bytes(long, &long[..len]), len);
+        }
+    }
 
     #[test]
     fn newest_version_of_a_key_comes_first() {

@@ -29,10 +29,12 @@ pub enum Bug {
     SpareTakenTooEarly,
     /// 104: a sync in a recycled segment is acknowledged before the segment's name is durable.
     SpareNameNotSynced,
+    /// Ours: a table that is being swept is read below the cursor too.
+    SweepWithoutClamp,
 }
 
 impl Bug {
-    /// All of them.
+    /// All that concern the log.
     pub const ALL: [Self; 10] = [
         Self::RotateWithoutSync,
         Self::HeaderChecksumOnly,

@@ -111,6 +111,8 @@ impl FrameMap {
             return Page::read_alone(bytes, read);
         };
         let page = Page::new_in(&self.pool, frame, bytes, read)?;
+        let slot = self.slots[n].load(Relaxed);
+        invariant!(B3, slot == LOADING, "page {n} came in twice: {slot}");
         loading.outcome = frame + 1;
         Ok(page)
     }

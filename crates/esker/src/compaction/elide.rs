@@ -39,6 +39,18 @@
 //! waits at a time. What lies outside and is newer (upper levels, memtables) is seen before
 //! anything here either way. What lies outside and is older lies in deeper levels, or in L0 tables
 //! that the merge left out; a plan names those ranges, and in them tombstones are kept at once.
+//!
+//! **A step of a sweep** merges a range of keys: of the oldest tables of L0, of all tables of L1
+//! that the range meets. For a key in the range that is a merge of whole tables, so the rules hold
+//! as they stand; for other keys nothing happens. Afterwards the range is dead in the swept tables
+//! ([`crate::read::clamp`]). *Proof that it must be:* say rule 2 dropped `delete#9` of table 2 over
+//! `put#4` of table 1, both swept. Were table 1 still read below the cursor, `put#4` would rise
+//! again as soon as table 2, used up first, is gone. And neither may a later merge read what is
+//! dead: it would take in entries twice, some of which the step had dropped for good.
+//!
+//! **A merge within L0** keeps its tombstones where an older table of L0, or any deeper table, may
+//! hold the key. A swept table counts from its cursor on; below it L1 has taken its place, and is
+//! named itself.
 
 use crate::base::invariant;
 use crate::base::key::{SeqNo, Tag};

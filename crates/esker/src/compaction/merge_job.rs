@@ -26,6 +26,9 @@ use crate::sstable::{TableSummary, TableWriter};
 /// What an entry weighs in a step besides its key and its value: looking at it costs about this.
 const ENTRY_OVERHEAD_BYTES: usize = 32;
 
+/// An output's length is looked at when it may have grown by this share of what it may have.
+const UNSEEN_SHARE: u64 = 64;
+
 /// A merge on its way. Dropping it leaves unfinished files that nobody names.
 pub struct MergeJob {
     source: Box<dyn Cursor>,
@@ -38,6 +41,8 @@ pub struct MergeJob {
     output: Option<TableWriter>,
     outputs: Vec<TableSummary>,
     entries_in: u64,
+    /// Entries from this key on are left to another merge.
+    end: Option<Vec<u8>>,
 }
 
 /// Whether a job has more to do.
@@ -70,6 +75,9 @@ pub struct Cuts {
     passed: usize,
     /// Bytes of the next level's tables that the open output has passed.
     overlapped_bytes: u64,
+    /// What the open output took in since its length was looked at: that costs as much as a
+    /// comparison of keys or two.
+    unseen_bytes: u64,
 }
 
 impl MergeJob {
@@ -84,7 +92,14 @@ impl MergeJob {
             output: None,
             outputs: Vec::new(),
             entries_in: 0,
+            end: None,
         }
+    }
+
+    /// The same, up to the key `end`, which it leaves out.
+    #[must_use]
+    pub fn up_to(self, end: Option<Vec<u8>>) -> Self {
+        Self { end, ..self }
     }
 
     /// Takes in about `step_bytes`, or less if an output was finished. `open` makes a new table.
@@ -101,7 +116,7 @@ impl MergeJob {
         }
         let (mut taken_bytes, finished) = (0, self.outputs.len());
         while taken_bytes < step_bytes.max(1) && self.outputs.len() == finished {
-            if !self.source.valid() {
+            if !self.source.valid() || self.is_at_end() {
                 self.finish()?;
                 return Ok(MergeProgress::Done);
             }
@@ -109,6 +124,10 @@ impl MergeJob {
             self.source.next()?;
         }
         Ok(MergeProgress::More)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| self.source.key() >= end.as_slice())
     }
 
     /// The finished tables, in the order of keys.
@@ -137,7 +156,7 @@ impl MergeJob {
             self.key_is_written = false;
         }
         self.entries_in += 1;
-        let tag = self.source.tag();
+        let (key_bytes, tag) = (key.len(), self.source.tag());
         match self.elider.decide(tag) {
             Fate::Keep => self.write(tag, open)?,
             Fate::KeepUnder(tombstone) => {
@@ -146,26 +165,27 @@ impl MergeJob {
             }
             Fate::Wait | Fate::Superseded => {}
         }
-        Ok(self.source.key().len() + self.source.value().len() + ENTRY_OVERHEAD_BYTES)
+        Ok(key_bytes + self.source.value().len() + ENTRY_OVERHEAD_BYTES)
     }
 
     /// Writes a version of the present key: the one that the source stands on, or a tombstone.
     fn write(&mut self, tag: Tag, open: &mut dyn FnMut() -> Result<TableWriter>) -> Result<()> {
         let key = self.source.key();
         if !self.key_is_written {
-            let output_bytes = self.output.as_ref().map_or(0, TableWriter::estimated_bytes);
-            if self.cuts.is_due(key, output_bytes) {
+            if self.output.as_ref().is_some_and(|output| self.cuts.is_due(key, output)) {
                 self.finish_output()?;
             }
             self.key_is_written = true;
         }
         if self.output.is_none() {
+            self.cuts.skip_to(self.source.key());
             self.output = Some(open()?);
-            self.cuts.overlapped_bytes = 0;
         }
         let output = self.output.as_mut().expect("it was just opened");
-        let value = if tag == self.source.tag() { self.source.value() } else { &[] };
-        output.add(self.source.key(), tag, value)
+        let (key, here) = (self.source.key(), self.source.tag());
+        let value = if tag == here { self.source.value() } else { &[] };
+        self.cuts.unseen_bytes += (key.len() + value.len()) as u64;
+        output.add(key, tag, value)
     }
 
     fn finish_output(&mut self) -> Result<()> {
@@ -203,19 +223,31 @@ impl Cuts {
     /// Outputs of about `output_bytes_max`; `boundaries` are the tables that lie under them,
     /// ascending.
     pub fn at(output_bytes_max: u64, boundaries: Vec<Boundary>) -> Self {
-        Self { output_bytes_max, boundaries, passed: 0, overlapped_bytes: 0 }
+        Self { output_bytes_max, boundaries, passed: 0, overlapped_bytes: 0, unseen_bytes: 0 }
     }
 
-    /// Whether an output of this size should end before `key`, which is greater than all before.
-    fn is_due(&mut self, key: &[u8], output_bytes: u64) -> bool {
+    /// An output begins with `key`: what ends before it is none of its business.
+    fn skip_to(&mut self, key: &[u8]) {
+        let behind = self.boundaries[self.passed..].partition_point(|b| *b.hi < *key);
+        self.passed += behind;
+        (self.overlapped_bytes, self.unseen_bytes) = (0, 0);
+    }
+
+    /// Whether the open output should end before `key`, which is greater than all before.
+    fn is_due(&mut self, key: &[u8], output: &TableWriter) -> bool {
         let passed_before = self.passed;
         while let Some(boundary) = self.boundaries.get(self.passed).filter(|b| *b.hi < *key) {
             self.overlapped_bytes = self.overlapped_bytes.saturating_add(boundary.bytes);
             self.passed += 1;
         }
+        let at_boundary = self.passed > passed_before;
+        if !at_boundary && self.unseen_bytes < (self.output_bytes_max / UNSEEN_SHARE) {
+            return false;
+        }
+        self.unseen_bytes = 0;
+        let output_bytes = output.estimated_bytes();
         let overlap_max = OVERLAP_OUTPUTS_MAX.saturating_mul(self.output_bytes_max);
         let is_half = output_bytes >= self.output_bytes_max / 2;
-        let at_boundary = self.passed > passed_before;
         output_bytes >= self.output_bytes_max
             || (at_boundary && (is_half || self.overlapped_bytes > overlap_max))
     }
@@ -411,6 +443,14 @@ mod tests {
         let mut cut_by_cut = job(puts(10), Cuts::at(2000, Vec::new()));
         let steps = Tables::new().run(&mut cut_by_cut, 1 << 20).unwrap();
         assert_eq!(steps, cut_by_cut.outputs().len());
+    }
+
+    #[test]
+    fn a_step_of_a_sweep_leaves_out_what_lies_at_its_end_and_behind() {
+        let mut job = job(puts(10), Cuts::none()).up_to(Some(b"k004".to_vec()));
+        Tables::new().run(&mut job, 1 << 20).unwrap();
+        assert_eq!(ranges(&job), ["[k000-k003]"]);
+        assert_eq!(job.counts().entries_in, 4);
     }
 
     #[test]

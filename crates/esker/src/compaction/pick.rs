@@ -89,7 +89,7 @@ pub struct Tiering {
 }
 
 impl Policy {
-    /// What the engine does; the figures behind it are in docs/decisions/0005-tiered-l0.md.
+    /// What the engine does; the figures behind it are in docs/decisions/0004-tiered-l0.md.
     pub fn new(level_base_bytes: u64, output_bytes_max: u64) -> Self {
         let tiering = Tiering {
             sweep_at_percent: 40,
@@ -131,6 +131,26 @@ pub struct CompactionPlan {
     pub output_bytes_max: u64,
     /// The tables of the level below the target that the outputs meet, ascending.
     pub boundaries: Vec<Boundary>,
+}
+
+impl CompactionPlan {
+    /// Whether it begins to bring L0 down or goes on with it.
+    pub fn brings_l0_down(&self) -> bool {
+        let takes_l0 = self.inputs.first().is_some_and(|(level, _)| *level == 0);
+        takes_l0 && self.target > 0 && self.kind == PlanKind::Rewrite
+    }
+
+    /// The inputs that it leaves nothing of, with their levels.
+    pub fn used_up(&self) -> impl Iterator<Item = (usize, TableId)> {
+        let left = self.sweep.as_ref().map_or(&[][..], |step| &step.left);
+        let inputs = self.inputs.iter().flat_map(|(level, ids)| ids.iter().map(|id| (*level, *id)));
+        inputs.filter(move |(_, id)| !left.contains(id))
+    }
+
+    /// Whether it leaves nothing of this table.
+    pub fn uses_up(&self, id: TableId) -> bool {
+        self.used_up().any(|(_, used_up)| used_up == id)
+    }
 }
 
 /// How a plan is carried out.
@@ -231,6 +251,13 @@ impl<'v> PickState<'v> {
             invariant!(C1, ascend, "a level is {level:?}");
         }
         Self { levels, policy, busy: BTreeSet::new(), written: Vec::new() }
+    }
+
+    /// Sweeps that begin take no more of L0 than this, the oldest tables first.
+    pub fn limit_sweeps(&mut self, bytes_max: u64) {
+        if let L0Rule::Tiered(tiering) = &mut self.policy.l0 {
+            tiering.sweep_bytes_max = bytes_max;
+        }
     }
 
     /// The same while `plan` is being carried out.

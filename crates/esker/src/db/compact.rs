@@ -6,6 +6,11 @@
 //! the job's end an edit: outputs replace inputs at once, then the inputs are removed.
 //!
 //! One compaction runs at a time. What was asked for goes before what is due.
+//!
+//! A sweep of L0 is several jobs, each a step with an edit of its own: its outputs, the new cursor,
+//! and the swept tables that have nothing left. Whatever happens between two steps (flushes,
+//! merges within L0, a reopening), the next one begins where the last one ended. A compaction of
+//! all of L0 that somebody asks for takes in what a sweep has left, and so ends it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +24,7 @@ use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
 use crate::db::flush::table_meta;
 use crate::db::health::HealthState;
+use crate::db::open::clamp;
 use crate::db::store::{KeyspaceCore, Store, Structure};
 use crate::env::{Job, Step};
 use crate::read::level::LevelCursor;
@@ -26,7 +32,10 @@ use crate::read::merge::MergeCursor;
 use crate::read::run::RunCursor;
 use crate::read::view::View;
 use crate::sstable::{Table, TableSummary, TableWriter};
-use crate::version::{Edit, KeyspaceEdit, TableMeta};
+use crate::version::{Edit, KeyspaceEdit, Sweep, TableMeta, Version};
+
+/// A step of a sweep writes about so many memtables' worth at most.
+const SWEEP_STEP_MEMTABLES: u64 = 4;
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +104,7 @@ enum Outcome {
 impl Store {
     /// The compaction that should run next: one that was asked for, else the most urgent one due.
     pub fn next_compaction(self: &Arc<Self>) -> Option<CompactionJob> {
+        let mut sweep_bytes_max = None;
         loop {
             let mut structure = self.structure();
             if !structure.running.is_empty() {
@@ -114,12 +124,25 @@ impl Store {
                 return None;
             }
             let due = structure.keyspaces.values().find_map(|core| {
-                let plan = pick::pick(&self.pick_state(&structure, core))?;
-                Some((Arc::clone(core), plan))
+                let mut state = self.pick_state(&structure, core);
+                state.limit_sweeps(sweep_bytes_max.unwrap_or(u64::MAX));
+                Some((Arc::clone(core), pick::pick(&state)?))
             });
             let (core, plan) = due?;
+            if sweep_bytes_max.is_none() && plan.brings_l0_down() {
+                drop(structure);
+                sweep_bytes_max = Some(self.space_for_a_sweep());
+                continue;
+            }
             return Some(self.start(&mut structure, &core, plan, None));
         }
+    }
+
+    /// What the tables of a sweep may weigh: they stay until it ends, beside what it writes.
+    fn space_for_a_sweep(&self) -> u64 {
+        let memtable_bytes = self.memtable_bytes.load(Ordering::Relaxed);
+        let Ok(space) = self.disk.space() else { return u64::MAX };
+        space.free_bytes.saturating_sub(SWEEP_STEP_MEMTABLES * memtable_bytes)
     }
 
     fn plan_manual(
@@ -141,20 +164,21 @@ impl Store {
     /// The picker's view of a keyspace.
     fn pick_state<'s>(&self, structure: &'s Structure, core: &KeyspaceCore) -> PickState<'s> {
         let version = &structure.state.keyspaces[&core.id].version;
-        let mut policy = pick::Policy::new(
+        let policy = pick::Policy::new(
             structure.state.fixed.level_base_bytes,
             self.memtable_bytes.load(Ordering::Relaxed),
         );
-        if let pick::L0Rule::Tiered(tiering) = &mut policy.l0 {
-            tiering.step_bytes = u64::MAX;
-        }
+        let swept_to = |level: usize, id: &TableId| {
+            let sweep = version.sweep().filter(|_| level == 0);
+            sweep.filter(|sweep| sweep.tables.contains(id)).map(|sweep| sweep.cursor.as_slice())
+        };
         let state = PickState::new(
             policy,
             version.tables().map(|(level, meta)| pick::PickTable {
                 id: meta.id,
                 level,
                 range: &meta.range,
-                swept_to: None,
+                swept_to: swept_to(level, &meta.id),
                 bytes: meta.bytes,
                 entries: meta.entries,
                 keys: meta.keys,
@@ -186,14 +210,16 @@ impl Store {
     ) -> CompactionJob {
         structure.running.push(RunningCompaction { keyspace: keyspace.id, plan: plan.clone() });
         let view = keyspace.view();
-        let inputs = input_tables(&view, &plan);
-        let bytes_read = inputs.iter().map(|(_, table)| table.summary().bytes).sum();
         let merge = (plan.kind == PlanKind::Rewrite).then(|| {
             let tombstones = Tombstones::from_deeper(plan.deeper_ranges.clone());
             let elider = Elider::new(self.snapshots.copy(), tombstones);
             let cuts = Cuts::at(plan.output_bytes_max, plan.boundaries.clone());
-            MergeJob::new(merge_source(&inputs), elider, cuts)
+            let end = plan.sweep.as_ref().map(|step| step.cursor.clone());
+            MergeJob::new(merge_source(&view, &plan), elider, cuts).up_to(end)
         });
+        let used_up = |table: &&Arc<Table>| plan.uses_up(table.summary().id);
+        let inputs = view.levels.iter().flat_map(|tables| tables.iter()).filter(used_up);
+        let bytes_read = inputs.map(|table| table.summary().bytes).sum();
         CompactionJob {
             store: Arc::clone(self),
             keyspace: Arc::clone(keyspace),
@@ -237,9 +263,20 @@ impl Store {
     pub fn settle(&self) -> Result<()> {
         self.flush_all()?;
         self.wait_until_nothing_is_due()?;
-        self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::L0).map(|_| ()))?;
+        self.for_each_keyspace(&mut |core| self.empty_l0(core))?;
         self.wait_until_nothing_is_due()?;
         self.give_back_log_space();
+        Ok(())
+    }
+
+    /// Merges into L1 what L0 holds now, in as many steps as that takes; what comes in meanwhile
+    /// may stay.
+    fn empty_l0(&self, core: &Arc<KeyspaceCore>) -> Result<()> {
+        let newest = core.view().levels[0].first().map(|table| table.summary().seq_max);
+        let holds_some = |table: &Arc<Table>| Some(table.summary().seq_min) <= newest;
+        while core.view().levels[0].iter().any(holds_some) {
+            self.compact_manually(core, Manual::L0)?;
+        }
         Ok(())
     }
 
@@ -274,30 +311,18 @@ impl Store {
     }
 }
 
-/// The tables of a plan, in the order of the view, with their levels.
-fn input_tables(view: &View, plan: &CompactionPlan) -> Vec<(usize, Arc<Table>)> {
-    let mut inputs = Vec::new();
-    for (level, ids) in &plan.inputs {
-        for table in view.levels[*level].iter().filter(|t| ids.contains(&t.summary().id)) {
-            inputs.push((*level, Arc::clone(table)));
-        }
-    }
-    inputs
-}
-
-/// One source per L0 table, one per deeper level.
-fn merge_source(inputs: &[(usize, Arc<Table>)]) -> Box<dyn Cursor> {
+/// One source per L0 table, as far as it counts, and one per deeper level.
+fn merge_source(view: &View, plan: &CompactionPlan) -> Box<dyn Cursor> {
     let mut sources = Vec::new();
-    let mut sorted: std::collections::BTreeMap<usize, Vec<Arc<Table>>> = Default::default();
-    for (level, table) in inputs {
+    for (level, ids) in &plan.inputs {
         if *level == 0 {
-            sources.push(RunCursor::Table(table.cursor_once()));
+            let l0 = view.l0().filter(|l0| ids.contains(&l0.table.summary().id));
+            sources.extend(l0.map(|l0| l0.cursor_once()));
         } else {
-            sorted.entry(*level).or_default().push(Arc::clone(table));
+            let tables = view.levels[*level].iter();
+            let inputs = tables.filter(|table| ids.contains(&table.summary().id)).cloned();
+            sources.push(RunCursor::Level(LevelCursor::once(inputs.collect())));
         }
-    }
-    for tables in sorted.into_values() {
-        sources.push(RunCursor::Level(LevelCursor::once(tables.into_iter().collect())));
     }
     Box::new(MergeCursor::new(sources))
 }
@@ -354,7 +379,10 @@ impl CompactionJob {
         let installed = store.install(
             self.files.iter().map(|id| FileName::Table(*id)).collect(),
             |structure| Ok((compaction_edit(structure, keyspace, plan, &metas, &report)?, ())),
-            |structure, ()| publish_compaction(structure, keyspace, plan, &opened),
+            |structure, ()| {
+                publish_compaction(structure, keyspace, plan, &opened);
+                store.note_backlog(structure);
+            },
         );
         self.outcome = match &installed {
             Ok(()) => Outcome::Installed,
@@ -369,7 +397,7 @@ impl CompactionJob {
     fn report(&self, outputs: &[TableSummary]) -> CompactionReport {
         let counts = self.merge.as_ref().map(MergeJob::counts).unwrap_or_default();
         CompactionReport {
-            tables_in: self.plan.inputs.iter().map(|(_, ids)| ids.len() as u64).sum(),
+            tables_in: self.plan.used_up().count() as u64,
             tables_out: outputs.len() as u64,
             superseded: counts.superseded,
             tombstones_dropped: counts.tombstones_dropped,
@@ -386,7 +414,11 @@ impl CompactionJob {
         if self.asked.is_some() {
             self.answer = Some(Err(error));
         } else if !dropped {
-            self.store.structure().compaction_trouble.failed(error);
+            let mut structure = self.store.structure();
+            structure.compaction_trouble.failed(error);
+            if structure.compaction_trouble.paused().is_some() {
+                self.store.pace.retry_later(self.store.env.now_nanos());
+            }
         }
     }
 }
@@ -421,25 +453,36 @@ fn compaction_edit(
     keyspace.check_not_dropped()?;
     let state = &structure.state.keyspaces[&keyspace.id];
     let mut edit = KeyspaceEdit::default();
-    for (level, ids) in &plan.inputs {
-        for id in ids {
-            let meta = state.version.level(*level).iter().find(|meta| meta.id == *id);
-            crate::base::invariant!(T5, meta.is_some(), "table {id} has left L{level}");
-            edit.removed.push((*level as u8, *id));
-            if plan.kind == PlanKind::Move {
-                edit.added.extend(meta.map(|meta| (plan.target as u8, Arc::clone(meta))));
-            }
+    for (level, id) in plan.used_up() {
+        let meta = state.version.level(level).iter().find(|meta| meta.id == id);
+        crate::base::invariant!(T5, meta.is_some(), "table {id} has left L{level}");
+        edit.removed.push((level as u8, id));
+        if plan.kind == PlanKind::Move {
+            edit.added.extend(meta.map(|meta| (plan.target as u8, Arc::clone(meta))));
         }
     }
+    edit.sweep = sweep_after(&state.version, plan);
     edit.added.extend(outputs.iter().map(|meta| (plan.target as u8, Arc::clone(meta))));
     let mut counters = state.counters;
-    counters.compactions += 1;
+    counters.compactions += u64::from(plan.sweep.is_none());
+    counters.sweep_steps += u64::from(plan.sweep.is_some());
     counters.moves += u64::from(plan.kind == PlanKind::Move);
     counters.l0_merges += u64::from(plan.target == 0);
     counters.compaction_bytes_read += report.bytes_read;
     counters.compaction_bytes_written += report.bytes_written;
     edit.counters = Some(counters);
     Ok(Edit { keyspaces: vec![(keyspace.id, edit)], ..Edit::default() })
+}
+
+/// The sweep as a plan leaves it: one step further, or without the tables that it used up; `None`
+/// if it has nothing to do with it.
+fn sweep_after(version: &Version, plan: &CompactionPlan) -> Option<Sweep> {
+    if let Some(step) = &plan.sweep {
+        return Some(Sweep { cursor: step.cursor.clone(), tables: step.left.clone() });
+    }
+    let mut sweep = version.sweep()?.clone();
+    sweep.tables.retain(|id| !plan.uses_up(*id));
+    Some(sweep)
 }
 
 /// Rebuilds the view's levels from the version that is in force now.
@@ -457,10 +500,14 @@ fn publish_compaction(
         Arc::clone(found.expect("every table of a version has an open reader"))
     };
     let levels = std::array::from_fn(|n| version.level(n).iter().map(|m| reader(m.id)).collect());
-    let next = View { active: Arc::clone(&view.active), frozen: view.frozen.clone(), levels };
+    let next = View {
+        active: Arc::clone(&view.active),
+        frozen: view.frozen.clone(),
+        levels,
+        clamp: clamp(&version),
+    };
     keyspace.publish(next, structure);
     if plan.kind == PlanKind::Rewrite {
-        let inputs = plan.inputs.iter().flat_map(|(_, ids)| ids);
-        structure.obsolete.extend(inputs.map(|id| FileName::Table(*id)));
+        structure.obsolete.extend(plan.used_up().map(|(_, id)| FileName::Table(id)));
     }
 }

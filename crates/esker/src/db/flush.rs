@@ -16,8 +16,9 @@
 //! not do: a batch may go on in another keyspace). In a store of one keyspace that is so, and the log of a
 //! memtable that is flushed in time never costs a write to the device.
 //!
-//! A failed flush leaves memtable and log; it is tried again in a new file, three times, then when
-//! the next writer asks.
+//! A failed flush leaves memtable and log; it is tried again in a new file, three times, then a
+//! second later, when there are writes, then two seconds later and so on, or as soon as a flush is
+//! asked for or a writer cannot go on without one.
 
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(crate) struct FlushJob {
     merge: MergeJob,
     table: TableId,
     outcome: Outcome,
+    started_nanos: u64,
+    bytes_left: u64,
 }
 
 /// How far a job got.
@@ -68,7 +71,10 @@ impl Store {
         let source = Box::new(frozen.memtable.cursor());
         let merge = MergeJob::new(source, elider, Cuts::none());
         let store = Arc::clone(self);
-        Some(FlushJob { store, frozen, merge, table, outcome: Outcome::Unfinished })
+        let bytes_left = frozen.memtable.bytes() as u64;
+        self.pace.set_flush_bytes_left(bytes_left);
+        let (started_nanos, outcome) = (self.env.now_nanos(), Outcome::Unfinished);
+        Some(FlushJob { store, frozen, merge, table, outcome, started_nanos, bytes_left })
     }
 
     /// Waits until `frozen` is a table.
@@ -151,7 +157,13 @@ impl Job for FlushJob {
         let mut open =
             || TableWriter::create(&*store.disk, store.store_id, table, store.table_settings());
         match self.merge.step(store.settings.scale.step_bytes, &mut open) {
-            Ok(MergeProgress::More) => Step::More,
+            Ok(MergeProgress::More) => {
+                let taken = store.settings.scale.step_bytes as u64;
+                // Until it is installed something is left.
+                self.bytes_left = self.bytes_left.saturating_sub(taken).max(1);
+                store.pace.set_flush_bytes_left(self.bytes_left);
+                Step::More
+            }
             Ok(MergeProgress::Done) => {
                 if let Err(error) = self.finish() {
                     self.fail(error);
@@ -183,6 +195,7 @@ impl FlushJob {
             |structure| flush_edit(&store, structure, &frozen, &meta),
             |structure, needed_from| {
                 publish_flush(structure, &frozen, &table, &meta);
+                store.note_backlog(structure);
                 free_segments(structure, needed_from);
             },
         );
@@ -211,7 +224,11 @@ impl FlushJob {
             self.store.health.set(HealthState::NoSpace(error.clone()));
         }
         if self.frozen.keyspace.check_not_dropped().is_ok() {
-            self.store.structure().flush_trouble.failed(error);
+            let mut structure = self.store.structure();
+            structure.flush_trouble.failed(error);
+            if structure.flush_trouble.paused().is_some() {
+                self.store.pace.retry_later(self.store.env.now_nanos());
+            }
         }
     }
 }
@@ -221,9 +238,14 @@ impl Drop for FlushJob {
         if self.outcome == Outcome::Unfinished {
             self.store.remove_files(&[FileName::Table(self.table)]);
         }
+        let pace = &self.store.pace;
+        pace.set_flush_bytes_left(0);
         let mut structure = self.store.structure();
         structure.flushing = false;
         if self.outcome == Outcome::Installed {
+            let nanos = self.store.env.now_nanos() - self.started_nanos;
+            pace.flushed(self.frozen.memtable.bytes() as u64, nanos);
+            pace.retry_no_more();
             structure.flush_trouble.clear();
             structure.compaction_trouble.clear();
         }
@@ -316,7 +338,12 @@ fn publish_flush(
     let mut levels = view.levels.clone();
     levels[0] = std::iter::once(table).chain(levels[0].iter()).cloned().collect();
     let waiting = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, &frozen.memtable)).cloned();
-    let next = View { active: Arc::clone(&view.active), frozen: waiting.collect(), levels };
+    let next = View {
+        active: Arc::clone(&view.active),
+        frozen: waiting.collect(),
+        levels,
+        clamp: view.clamp.clone(),
+    };
     core.publish(next, structure);
     structure.frozen.retain(|waiting| !Arc::ptr_eq(&waiting.memtable, &frozen.memtable));
     let _ = frozen.flushed.set(Arc::clone(meta));

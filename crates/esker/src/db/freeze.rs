@@ -1,8 +1,9 @@
 //! Freezing: when a memtable is full, a new one takes its place and the log goes on in a new
 //! segment. Only the leader does it, between two groups.
 //!
-//! One segment per freeze means that a flush frees whole segments. A writer waits here, and only
-//! here, for background work: when [`FROZEN_MAX`] memtables wait for their flush already.
+//! One segment per freeze means that a flush frees whole segments. A writer stands still here, and
+//! only here, for background work: when [`FROZEN_MAX`] memtables wait for their flush already.
+//! Before that it is slowed down ([`pace`](crate::db::pace)).
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,7 @@ const LOG_MEMTABLES_MAX: u64 = 4;
 impl Store {
     /// Freezes memtables until the active ones together are below their limit.
     pub fn make_room(&self, writer: &mut Writer) -> Result<()> {
+        self.pace_writes(writer);
         let limit = self.memtable_bytes.load(Ordering::Relaxed);
         while writer.active_bytes >= limit {
             let largest = writer.actives.iter().max_by_key(|(_, memtable)| memtable.bytes());
@@ -61,7 +63,12 @@ impl Store {
         let mut frozen = vec![Arc::clone(&full)];
         frozen.extend(view.frozen.iter().cloned());
         core.publish(
-            View { active: Arc::clone(&fresh), frozen, levels: view.levels.clone() },
+            View {
+                active: Arc::clone(&fresh),
+                frozen,
+                levels: view.levels.clone(),
+                clamp: view.clamp.clone(),
+            },
             &structure,
         );
         let waiting = Frozen {
@@ -71,6 +78,7 @@ impl Store {
             flushed: Arc::new(OnceLock::new()),
         };
         structure.frozen.push_back(waiting.clone());
+        self.note_backlog(&structure);
         drop(structure);
         writer.active_bytes -= waiting.memtable.bytes() as u64;
         writer.active_bytes += fresh.bytes() as u64;
@@ -117,11 +125,13 @@ impl Store {
     /// Waits until a flush has made room for one more frozen memtable.
     fn wait_for_flush_slot(&self) -> Result<()> {
         let mut outcome = Ok(());
+        let mut waits_since = None;
         self.env.wait_until(&mut || {
             let mut structure = self.structure();
             if structure.frozen.len() < FROZEN_MAX {
                 return true;
             }
+            waits_since.get_or_insert_with(|| self.env.now_nanos());
             let paused = structure.flush_trouble.paused().cloned();
             outcome = match paused {
                 Some(error) => {
@@ -132,6 +142,9 @@ impl Store {
             };
             outcome.is_err()
         });
+        if let Some(since) = waits_since {
+            self.pace.stalled(self.env.now_nanos() - since);
+        }
         if outcome.is_err() {
             self.env.notify();
         }

@@ -15,13 +15,9 @@
 use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
 use crate::db::store::{ManifestSlot, Store, Structure};
 use crate::version::{Edit, Manifest, StoreState};
-
-/// A manifest that has grown by this much since its snapshot is replaced by a new one.
-const MANIFEST_GROWTH_BYTES_MAX: u64 = 1 << 20;
 
 impl Store {
     /// Makes a change durable and visible, or neither.
@@ -103,10 +99,10 @@ impl Store {
         self.env.notify();
     }
 
-    /// Appends the edit, in a new manifest if the old one is lost or long.
+    /// Appends the edit, in a new manifest if the old one is lost or has outgrown its snapshot.
     fn write_edit(&self, manifest: Option<Manifest>, edit: &Edit) -> Result<Manifest> {
         let mut manifest = match manifest {
-            Some(manifest) if manifest.bytes() < self.manifest_bytes_max() => manifest,
+            Some(manifest) if !manifest.has_outgrown() => manifest,
             old => self.renew_manifest(old.map(|m| m.number()))?,
         };
         match manifest.append(edit) {
@@ -124,17 +120,6 @@ impl Store {
                 Ok(manifest)
             }
         }
-    }
-
-    fn manifest_bytes_max(&self) -> u64 {
-        let structure = self.structure();
-        let tables: usize = structure
-            .state
-            .keyspaces
-            .values()
-            .map(|keyspace| (0..LEVELS).map(|n| keyspace.version.level(n).len()).sum::<usize>())
-            .sum();
-        MANIFEST_GROWTH_BYTES_MAX + 256 * tables as u64
     }
 
     /// Writes the present state into a new manifest and puts it in force; what the old one had in

@@ -8,7 +8,7 @@
 //! - [`spares`]: log segments that are used again, and space for the log
 //! - [`flush`]: a frozen memtable becomes an L0 table
 //! - [`compact`]: merges, due or asked for
-//! - [`background`]: which job runs next
+//! - [`background`]: which job runs next; [`pace`]: how fast writes may come
 //! - [`keyspace`], [`snapshot`]: the handles
 //! - [`health`]: what still works after trouble; [`memory`]: what is held of the budget
 //! - [`stats`], [`check`], [`dump`]: the store's pictures of itself
@@ -65,6 +65,7 @@ pub(crate) mod keyspace;
 pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod options;
+pub(crate) mod pace;
 pub(crate) mod snapshot;
 pub(crate) mod spares;
 pub(crate) mod stats;
@@ -294,6 +295,7 @@ impl Store {
                 core.dropped.store(true, Ordering::Release);
                 structure.keyspaces.remove(&core.id);
                 structure.frozen.retain(|frozen| frozen.keyspace.id != core.id);
+                self.note_backlog(structure);
                 let view = core.view();
                 let tables = view.levels.iter().flat_map(|tables| tables.iter());
                 structure.obsolete.extend(tables.map(|table| FileName::Table(table.summary().id)));

@@ -27,11 +27,13 @@ use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
+use crate::db::pace::Pace;
 use crate::db::snapshot::Snapshots;
 use crate::db::spares::Spares;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
 use crate::env::{Env, JobSource};
 use crate::memtable::Memtable;
+use crate::read::clamp::Clamp;
 use crate::read::fences::Level;
 use crate::read::view::View;
 use crate::sstable::Table;
@@ -254,9 +256,15 @@ fn open_tables(
                 error.context(format!("keyspace {:?}, missing tables: {missing}", keyspace.name))
             })
         })?;
+        view.clamp = clamp(&keyspace.version);
         views.insert(*id, view);
     }
     Ok(views)
+}
+
+/// What the sweep that is under way has left of L0.
+pub(crate) fn clamp(version: &Version) -> Option<Clamp> {
+    version.sweep().map(|sweep| Clamp::new(&sweep.cursor, sweep.tables.len()))
 }
 
 /// The levels of a view: a reader for each table of a version.
@@ -339,6 +347,7 @@ fn assemble(
         next_file: AtomicU64::new(recovered.state.next_file),
         log_bytes_written: AtomicU64::new(0),
         health: Health::new(),
+        pace: Pace::default(),
         structure: Mutex::new(first_structure(recovered.state, manifest, keyspaces, segments)),
         workers: Mutex::new(None),
         closing: AtomicBool::new(false),

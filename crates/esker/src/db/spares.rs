@@ -7,7 +7,7 @@
 //!
 //! A used file has its blocks and its pages: appends to it fault nothing in, and a sync has no
 //! metadata to write. The figures are in
-//! docs/decisions/0004-log-segments-are-mapped-and-used-again.md. What of it can be read as a
+//! docs/decisions/0005-log-segments-are-mapped-and-used-again.md. What of it can be read as a
 //! record of its new life: nothing, because segments' numbers are never used twice and all
 //! checksums hold them.
 //!

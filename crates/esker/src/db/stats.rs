@@ -66,6 +66,11 @@ pub struct Stats {
     pub memtable_bytes: u64,
     /// The whole store: bytes appended to the log since it was opened.
     pub log_bytes_written: u64,
+    /// The whole store: nanoseconds for which writes were held back so that they need not stop.
+    pub writes_paused_nanos: u64,
+    /// The whole store: nanoseconds for which writes stood still because the disk did not take
+    /// flushes as fast as they came.
+    pub writes_stalled_nanos: u64,
     /// The whole store: bytes of cached blocks.
     pub cache_bytes: u64,
     /// The whole store: memory held, of the budget.
@@ -133,6 +138,8 @@ impl Keyspace {
             table_bytes: level_bytes.iter().sum(),
             memtable_bytes: view.memtables().map(|memtable| memtable.bytes() as u64).sum(),
             log_bytes_written: store.log_bytes_written.load(Ordering::Relaxed),
+            writes_paused_nanos: store.pace.paused_nanos(),
+            writes_stalled_nanos: store.pace.stalled_nanos(),
             cache_bytes: store.pool.bytes() as u64,
             memory,
             snapshots: store.snapshots.count() as u64,

@@ -30,6 +30,7 @@ use crate::db::commit::CommitQueue;
 use crate::db::compact::{ManualCompaction, RunningCompaction};
 use crate::db::health::Health;
 use crate::db::options::Settings;
+use crate::db::pace::Pace;
 use crate::db::snapshot::Snapshots;
 use crate::db::spares::Spares;
 use crate::env::{Env, Workers};
@@ -71,6 +72,7 @@ pub(crate) struct Store {
     pub next_file: AtomicU64,
     pub log_bytes_written: AtomicU64,
     pub health: Health,
+    pub pace: Pace,
     pub structure: Mutex<Structure>,
     pub workers: Mutex<Option<Box<dyn Workers>>>,
     /// Whether somebody closes the store or has closed it.

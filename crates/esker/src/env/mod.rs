@@ -39,6 +39,10 @@ pub trait Env: Send + Sync {
     /// thread, with no lock of the environment held.
     fn wait_until(&self, ready: &mut dyn FnMut() -> bool);
 
+    /// Lets about so much time pass; background work goes on meanwhile. For pacing alone: what
+    /// waits *for* something uses [`wait_until`](Self::wait_until).
+    fn pause(&self, nanos: u64);
+
     /// Says that something changed that a waiter, or an idle worker, may be waiting for.
     fn notify(&self);
 

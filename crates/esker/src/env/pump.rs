@@ -180,6 +180,12 @@ impl Env for PumpEnv {
         }
     }
 
+    fn pause(&self, nanos: u64) {
+        invariant!(E1, !self.is_pumping.load(Ordering::SeqCst), "a job pauses");
+        self.now_nanos.fetch_add(nanos, Ordering::SeqCst);
+        self.pump_one();
+    }
+
     fn notify(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }

@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Env, Job, JobSource, Lane, Step, Workers};
 
@@ -51,6 +51,15 @@ impl Env for ThreadEnv {
 
     fn wait_until(&self, ready: &mut dyn FnMut() -> bool) {
         self.bell.wait_until(ready);
+    }
+
+    fn pause(&self, nanos: u64) {
+        // A condition variable of its own, which nobody rings.
+        let (quiet, never) = (Mutex::new(()), Condvar::new());
+        let (start, time) = (Instant::now(), Duration::from_nanos(nanos));
+        while let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+            let _ = never.wait_timeout(lock(&quiet), left);
+        }
     }
 
     fn notify(&self) {

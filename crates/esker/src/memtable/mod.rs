@@ -36,7 +36,7 @@
 //!
 //! Vectors read several heads at once and none of them atomically; beside a writer that is a data
 //! race. So the writer searches with them, and of readers only those of a frozen memtable.
-//! [`loom_tests`] plays small trees through every order that the memory model allows.
+//! `loom_tests.rs` plays small trees through every order that the memory model allows.
 //!
 //! # Cost
 //!

@@ -249,11 +249,10 @@ impl<const WIDTH: usize> Node<WIDTH> {
     /// Inserts `slot` at `at`; the node must not be full and the slot's key share its prefix.
     pub(super) fn insert(&self, at: usize, slot: Slot<'_>) {
         let count = self.count();
-        for pair in self.heads.0[at..=count].windows(2).rev() {
-            pair[1].store(pair[0].load(Relaxed), Relaxed);
-        }
-        for pair in self.slots[at..=count].windows(2).rev() {
-            pair[1].store(pair[0].load(Relaxed), Release);
+        let moved = self.heads.0[at..=count].windows(2).zip(self.slots[at..=count].windows(2));
+        for (heads, slots) in moved.rev() {
+            heads[1].store(heads[0].load(Relaxed), Relaxed);
+            slots[1].store(slots[0].load(Relaxed), Release);
         }
         self.heads.0[at].store(self.head_of(slot.low), Relaxed);
         self.slots[at].store(slot.target, Release);

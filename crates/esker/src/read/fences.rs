@@ -30,11 +30,6 @@ struct Fences {
 }
 
 impl Level {
-    /// The tables, shared.
-    pub fn tables(&self) -> &Arc<[Arc<Table>]> {
-        &self.tables
-    }
-
     /// The table of a sorted level (L1 or deeper) that may hold `key`.
     #[inline]
     pub fn table_for(&self, key: &[u8]) -> Option<&Arc<Table>> {

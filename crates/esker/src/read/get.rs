@@ -123,8 +123,8 @@ impl View {
                 found.count += 1;
             }
         };
-        for table in self.levels[0].iter().filter(|t| t.summary().range.contains(key)) {
-            add(&**table, 0);
+        for l0 in self.l0().filter(|l0| l0.may_hold(key)) {
+            add(&**l0.table, 0);
         }
         for (level, tables) in self.levels.iter().enumerate().skip(1) {
             if !tables.is_empty()

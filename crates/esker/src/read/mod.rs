@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - [`get`], [`multi_get`]: one key, many keys: newest source first
+//! - [`clamp`]: what a sweep has left of tables of L0
 //! - [`run`]: a cursor over a memtable, a table or a level ([`level`])
 //! - [`merge`]: many sorted sources as one, both directions
 //! - [`visible`]: the newest visible version of each key; tombstones, bounds
@@ -27,6 +28,7 @@
 //! - **R1** No two sources of a merge hold the same key and tag: an entry lives in one place.
 //! - **R2** The keys that come out of a source ascend when it goes forward and descend when it
 //!   goes back. A cursor that broke this would show a key twice or lose one.
+//! - **R4** A clamp is of tables that L0 has.
 //!
 //! Threads: a cursor belongs to one thread at a time; it may be sent to another. No locks here.
 //! What memtables gain while a cursor is open is newer than its reader and so never shown: what a
@@ -39,6 +41,7 @@
 //! Not here: which sources there are (that is the view), and files (the floor below opens them).
 #![forbid(unsafe_code)]
 
+pub mod clamp;
 pub mod fences;
 pub mod get;
 pub mod level;

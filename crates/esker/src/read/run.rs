@@ -7,6 +7,7 @@ use crate::base::cursor::Cursor;
 use crate::base::error::Result;
 use crate::base::key::{SeqNo, Tag};
 use crate::memtable::MemtableCursor;
+use crate::read::clamp::ClampedCursor;
 use crate::read::level::LevelCursor;
 use crate::sstable::{Stretch, TableCursor, Terms};
 
@@ -33,6 +34,8 @@ pub enum RunCursor {
     Table(TableCursor),
     /// Over disjoint tables.
     Level(LevelCursor),
+    /// Over what a sweep has left of a table. It lends nothing: sweeps are soon over.
+    Clamped(ClampedCursor),
     /// Over something else.
     #[cfg(test)]
     Other(Box<dyn Cursor>),
@@ -45,6 +48,7 @@ macro_rules! for_each {
             RunCursor::Memtable($cursor) => $do,
             RunCursor::Table($cursor) => $do,
             RunCursor::Level($cursor) => $do,
+            RunCursor::Clamped($cursor) => $do,
             #[cfg(test)]
             RunCursor::Other($cursor) => $do,
         }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::base::limits::LEVELS;
 use crate::base::range::Bounds;
 use crate::memtable::Memtable;
+use crate::read::clamp::Clamp;
 use crate::read::fences::Level;
 use crate::read::level::LevelCursor;
 use crate::read::merge::MergeCursor;
@@ -29,6 +30,8 @@ pub struct View {
     pub frozen: Vec<Arc<Memtable>>,
     /// The tables: L0 newest first, deeper levels by range.
     pub levels: [Level; LEVELS],
+    /// What a sweep has left of the oldest tables of L0, while there is one.
+    pub clamp: Option<Clamp>,
 }
 
 /// Which sources a cursor covers.
@@ -43,7 +46,7 @@ pub enum Sources {
 impl View {
     /// A view of nothing but `active`.
     pub fn new(active: Arc<Memtable>) -> Self {
-        Self { active, frozen: Vec::new(), levels: Default::default() }
+        Self { active, frozen: Vec::new(), levels: Default::default(), clamp: None }
     }
 
     /// The memtables, newest first.
@@ -71,9 +74,8 @@ impl View {
             cursors.push(RunCursor::Memtable(Box::new(memtable.cursor())));
         }
         if sources == Sources::All {
-            for table in self.levels[0].iter().filter(|t| bounds.overlaps(&t.summary().range)) {
-                cursors.push(RunCursor::Table(table.cursor()));
-            }
+            let l0 = self.l0().filter(|table| table.overlaps(bounds));
+            cursors.extend(l0.map(|table| table.cursor()));
             for tables in &self.levels[1..] {
                 match overlapping(tables, bounds) {
                     [] => {}

@@ -48,6 +48,10 @@ pub struct VisibleCursor<C> {
 }
 
 /// Where the entry that is shown lies.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per cursor; a box would be one per block"
+)]
 enum At {
     /// There is none.
     Nowhere,

@@ -247,6 +247,7 @@ impl Output {
         self.check()?;
         invariant!(S7, self.end() <= FILE_BYTES_MAX, "a table of {} bytes", self.end());
         let appended = self.file.append(&self.buffer);
+        self.file.write_behind();
         self.buffer.clear();
         self.failed = appended.as_ref().err().cloned();
         appended

@@ -9,7 +9,7 @@ use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, TableId};
 use crate::base::limits::{self, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX, LEVELS};
 use crate::base::range::KeyRange;
 use crate::version::fields::{BadField, Decoded, once, put_field, read_fields};
-use crate::version::{Edit, FixedOptions, KeyspaceCounters, KeyspaceEdit, SweepEdit, TableMeta};
+use crate::version::{Edit, FixedOptions, KeyspaceCounters, KeyspaceEdit, Sweep, TableMeta};
 use crate::wal::{LogPosition, LogState, SealedSegment};
 
 /// Tags of a record's fields.
@@ -35,9 +35,7 @@ mod keyspace_tag {
     pub const REMOVED: u64 = 2;
     pub const ADDED: u64 = 4;
     pub const FLUSHED_SEQ: u64 = 6;
-    pub const SWEEP_BEGIN: u64 = 8;
-    pub const SWEEP_STEP: u64 = 10;
-    pub const SWEEP_END: u64 = 12;
+    pub const SWEEP: u64 = 8;
     pub const COUNTERS: u64 = 1;
 }
 
@@ -181,17 +179,11 @@ fn put_keyspace_edit(out: &mut Vec<u8>, edit: &KeyspaceEdit) {
             counters.totals().into_iter().for_each(|total| put_varint(out, total));
         });
     }
-    match &edit.sweep {
-        None => {}
-        Some(SweepEdit::Begin { id, tables }) => put_field(out, keyspace_tag::SWEEP_BEGIN, |out| {
-            put_varint(out, *id);
-            tables.iter().for_each(|table| put_varint(out, table.0));
-        }),
-        Some(SweepEdit::Step { id, cursor }) => put_field(out, keyspace_tag::SWEEP_STEP, |out| {
-            put_varint(out, *id);
-            put_bytes(out, cursor);
-        }),
-        Some(SweepEdit::End { id }) => put_number(out, keyspace_tag::SWEEP_END, *id),
+    if let Some(sweep) = &edit.sweep {
+        put_field(out, keyspace_tag::SWEEP, |out| {
+            put_bytes(out, &sweep.cursor);
+            sweep.tables.iter().for_each(|table| put_varint(out, table.0));
+        });
     }
 }
 
@@ -211,9 +203,7 @@ fn read_keyspace_edit(reader: &mut Reader<'_>) -> Decoded<(KeyspaceId, KeyspaceE
                 once(&mut edit.flushed_seq, "flushed sequence number", read_seq(field))
             }
             t::COUNTERS => once(&mut edit.counters, "counters", read_counters(field)),
-            t::SWEEP_BEGIN | t::SWEEP_STEP | t::SWEEP_END => {
-                once(&mut edit.sweep, "sweep", read_sweep(tag, field))
-            }
+            t::SWEEP => once(&mut edit.sweep, "sweep", read_sweep(field)),
             _ => return None,
         })
     })?;
@@ -232,21 +222,13 @@ fn read_counters(reader: &mut Reader<'_>) -> Option<KeyspaceCounters> {
     Some(KeyspaceCounters::from_totals(totals))
 }
 
-fn read_sweep(tag: u64, reader: &mut Reader<'_>) -> Option<SweepEdit> {
-    let id = reader.varint()?;
-    Some(match tag {
-        keyspace_tag::SWEEP_BEGIN => {
-            let mut tables = Vec::new();
-            while !reader.is_empty() {
-                tables.push(TableId(reader.varint()?));
-            }
-            SweepEdit::Begin { id, tables }
-        }
-        keyspace_tag::SWEEP_STEP => {
-            SweepEdit::Step { id, cursor: reader.bytes(KEY_BYTES_MAX)?.to_vec() }
-        }
-        _ => SweepEdit::End { id },
-    })
+fn read_sweep(reader: &mut Reader<'_>) -> Option<Sweep> {
+    let cursor = reader.bytes(KEY_BYTES_MAX)?.to_vec();
+    let mut tables = Vec::new();
+    while !reader.is_empty() {
+        tables.push(TableId(reader.varint()?));
+    }
+    Some(Sweep { cursor, tables })
 }
 
 fn put_table(out: &mut Vec<u8>, table: &TableMeta) {

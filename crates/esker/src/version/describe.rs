@@ -95,6 +95,15 @@ fn print_keyspace_edit(out: &mut String, id: u32, edit: &KeyspaceEdit) {
             table.seq_max
         );
     }
+    if let Some(sweep) = &edit.sweep {
+        let tables: Vec<_> = sweep.tables.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            out,
+            "    keyspace {id}: tables [{}] are swept up to {}",
+            tables.join(" "),
+            sweep.cursor.escape_ascii()
+        );
+    }
     if let Some(seq) = edit.flushed_seq {
         let _ = writeln!(out, "    keyspace {id}: flushed up to #{seq}");
     }

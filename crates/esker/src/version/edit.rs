@@ -40,8 +40,8 @@ pub struct KeyspaceEdit {
     pub flushed_seq: Option<SeqNo>,
     /// The totals after this edit; `None` leaves them.
     pub counters: Option<KeyspaceCounters>,
-    /// Reserved: nobody writes one yet.
-    pub sweep: Option<SweepEdit>,
+    /// The sweep of L0 from this edit on; without tables it is over. `None` leaves it.
+    pub sweep: Option<Sweep>,
 }
 
 /// Work done for a keyspace since it was made. Totals: they never go down.
@@ -109,26 +109,11 @@ impl KeyspaceCounters {
     }
 }
 
-/// Progress of a sweep of L0 into L1 (reserved).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SweepEdit {
-    /// A sweep of these L0 tables begins.
-    Begin {
-        /// Its number.
-        id: u64,
-        /// What it sweeps.
-        tables: Vec<TableId>,
-    },
-    /// Keys below `cursor` are in L1.
-    Step {
-        /// Its number.
-        id: u64,
-        /// The first key that was not swept.
-        cursor: Vec<u8>,
-    },
-    /// It is over; its tables are removed by the same edit.
-    End {
-        /// Its number.
-        id: u64,
-    },
+/// A sweep of L0 into L1 that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Keys below are in L1, and dead in the swept tables.
+    pub cursor: Vec<u8>,
+    /// The swept tables that hold something from there on: the oldest of L0, in its order.
+    pub tables: Vec<TableId>,
 }

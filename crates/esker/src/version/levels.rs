@@ -6,18 +6,24 @@ use std::sync::Arc;
 use crate::base::invariant;
 use crate::base::key::TableId;
 use crate::base::limits::LEVELS;
-use crate::version::{KeyspaceEdit, TableMeta};
+use crate::version::{KeyspaceEdit, Sweep, TableMeta};
 
 /// The tables of a keyspace. L0 has the newest first, the others are sorted by key range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     levels: [Vec<Arc<TableMeta>>; LEVELS],
+    sweep: Option<Arc<Sweep>>,
 }
 
 impl Version {
     /// The tables of level `n`.
     pub fn level(&self, n: usize) -> &[Arc<TableMeta>] {
         &self.levels[n]
+    }
+
+    /// The sweep of L0 that is under way.
+    pub fn sweep(&self) -> Option<&Sweep> {
+        self.sweep.as_deref()
     }
 
     /// All tables with their levels, L0 first.
@@ -35,11 +41,38 @@ impl Version {
 
     /// Makes `edit`. After an error this is no picture of anything.
     pub(super) fn change(&mut self, edit: &KeyspaceEdit) -> Result<(), Broken> {
-        if edit.sweep.is_some() {
-            return Err(Broken::new(Rule::NoSweep, "an edit of a sweep"));
-        }
         self.remove(&edit.removed)?;
-        self.add(&edit.added)
+        self.add(&edit.added)?;
+        if let Some(sweep) = &edit.sweep {
+            self.check_sweep_goes_on(sweep)?;
+            self.sweep = Some(Arc::new(sweep.clone())).filter(|sweep| !sweep.tables.is_empty());
+        }
+        self.check_sweep()
+    }
+
+    /// A sweep that is under way goes up and takes nothing in.
+    fn check_sweep_goes_on(&self, next: &Sweep) -> Result<(), Broken> {
+        let Some(sweep) = self.sweep().filter(|_| !next.tables.is_empty()) else { return Ok(()) };
+        let shrinks = next.tables.iter().all(|id| sweep.tables.contains(id));
+        if shrinks && sweep.cursor <= next.cursor {
+            return Ok(());
+        }
+        Err(Broken::new(Rule::SweepOfOldest, format!("a sweep {next:?} after {sweep:?}")))
+    }
+
+    /// The swept tables are the oldest of L0, and each has something left.
+    fn check_sweep(&self) -> Result<(), Broken> {
+        let Some(sweep) = self.sweep() else { return Ok(()) };
+        let l0 = &self.levels[0];
+        let oldest = l0.len().checked_sub(sweep.tables.len()).map(|fresh| &l0[fresh..]);
+        let is_swept = |(meta, id): (&Arc<TableMeta>, &TableId)| {
+            meta.id == *id && meta.range.hi() >= sweep.cursor.as_slice()
+        };
+        if oldest.is_some_and(|oldest| oldest.iter().zip(&sweep.tables).all(is_swept)) {
+            return Ok(());
+        }
+        let ids: Vec<_> = l0.iter().map(|meta| meta.id).collect();
+        Err(Broken::new(Rule::SweepOfOldest, format!("a sweep {sweep:?} where L0 is {ids:?}")))
     }
 
     fn remove(&mut self, removed: &[(u8, TableId)]) -> Result<(), Broken> {
@@ -134,7 +167,7 @@ pub(super) enum Rule {
     L0InOrder,
     NeverBack,
     KeyspaceIsThere,
-    NoSweep,
+    SweepOfOldest,
 }
 
 impl Broken {
@@ -147,11 +180,6 @@ impl Broken {
         self.rule
     }
 
-    /// For a reader of manifests: whether a newer version may have written it.
-    pub(super) fn is_unsupported(&self) -> bool {
-        self.rule == Rule::NoSweep
-    }
-
     /// For an edit that this process made itself: a bug.
     pub(super) fn stop(&self) {
         let (rule, text) = (self.rule, &self.text);
@@ -161,7 +189,7 @@ impl Broken {
         invariant!(V4, rule != Rule::L0InOrder, "{text}");
         invariant!(V5, rule != Rule::NeverBack, "{text}");
         invariant!(V6, rule != Rule::KeyspaceIsThere, "{text}");
-        assert!(rule != Rule::NoSweep, "nobody writes {text}");
+        invariant!(V8, rule != Rule::SweepOfOldest, "{text}");
     }
 }
 
@@ -249,10 +277,41 @@ mod tests {
         }
     }
 
+    fn sweep(cursor: &str, tables: &[u64]) -> KeyspaceEdit {
+        let tables = tables.iter().copied().map(TableId).collect();
+        let sweep = Some(Sweep { cursor: cursor.into(), tables });
+        KeyspaceEdit { sweep, ..KeyspaceEdit::default() }
+    }
+
     #[test]
-    fn sweeps_are_reserved() {
-        let sweep = Some(crate::version::SweepEdit::End { id: 1 });
-        let edit = KeyspaceEdit { sweep, ..KeyspaceEdit::default() };
-        assert!(Version::default().apply(&edit).unwrap_err().is_unsupported());
+    fn v8_a_sweep_is_of_the_oldest_tables_and_goes_up() {
+        let tables = [
+            (0, table(1, "a", "k", 1, 1)),
+            (0, table(2, "a", "z", 2, 2)),
+            (0, table(3, "a", "z", 3, 3)),
+        ];
+        let start = version(&tables).unwrap();
+        for (cursor, tables) in
+            [("c", &[2][..]), ("c", &[3, 2]), ("c", &[1, 2]), ("p", &[2, 1]), ("c", &[4, 3, 2, 1])]
+        {
+            let error = start.apply(&sweep(cursor, tables)).unwrap_err();
+            assert_eq!(error.rule, Rule::SweepOfOldest, "{cursor} {tables:?}");
+        }
+        let begun = start.apply(&sweep("c", &[2, 1])).unwrap();
+        assert_eq!(begun.sweep().unwrap().cursor, b"c");
+        let newer = added(&[(0, table(4, "a", "z", 4, 4))]);
+        assert_eq!(begun.apply(&newer).unwrap().sweep(), begun.sweep(), "a flush leaves it");
+        for edit in [
+            sweep("b", &[2, 1]),
+            sweep("d", &[3, 2, 1]),
+            KeyspaceEdit { removed: vec![(0, TableId(1))], ..KeyspaceEdit::default() },
+        ] {
+            assert_eq!(begun.apply(&edit).unwrap_err().rule, Rule::SweepOfOldest, "{edit:?}");
+        }
+        let removed = vec![(0, TableId(1))];
+        let on = begun.apply(&KeyspaceEdit { removed, ..sweep("n", &[2]) }).unwrap();
+        let removed = vec![(0, TableId(2))];
+        let over = on.apply(&KeyspaceEdit { removed, ..sweep("", &[]) }).unwrap();
+        assert_eq!((over.sweep(), ids(&over, 0)), (None, vec![3]));
     }
 }

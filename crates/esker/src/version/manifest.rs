@@ -13,6 +13,9 @@ use crate::version::{Edit, StoreState};
 use crate::vfs::{AppendFile, Disk, SyncFile};
 use crate::wal::record::{Place, Record, RecordKind};
 
+/// So many bytes of edits are never too many.
+const GROWTH_BYTES_MIN: u64 = 1 << 20;
+
 /// The manifest in force, open for edits.
 pub struct Manifest {
     store_id: u64,
@@ -21,6 +24,8 @@ pub struct Manifest {
     syncing: Arc<dyn SyncFile>,
     /// Its length.
     bytes: u64,
+    /// Its length when it held nothing but the snapshot.
+    snapshot_bytes: u64,
     /// How much of it is durable.
     synced: u64,
     /// The ordinal of the next record.
@@ -45,6 +50,7 @@ impl Manifest {
             number,
             syncing: file.sync_handle(),
             bytes: file.len(),
+            snapshot_bytes: 0,
             file,
             synced: 0,
             next_record: SeqNo::new(1),
@@ -52,6 +58,7 @@ impl Manifest {
         };
         let snapshot = codec::encode(Some(state.fixed), &state.as_edit());
         manifest.record(RecordKind::Snapshot, &snapshot)?;
+        manifest.snapshot_bytes = manifest.bytes;
         manifest.sync()?;
         disk.sync_dir()?;
         switch_to(&**disk, number)?;
@@ -74,6 +81,13 @@ impl Manifest {
     /// Its length.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether its edits have outgrown its snapshot, so that a new manifest is worth its bytes:
+    /// each byte of a snapshot is then paid for by one of edits.
+    pub fn has_outgrown(&self) -> bool {
+        let edit_bytes = self.bytes - self.snapshot_bytes;
+        edit_bytes > self.snapshot_bytes.saturating_add(GROWTH_BYTES_MIN)
     }
 
     /// The number in its name.

@@ -25,6 +25,7 @@
 //! - V5: nothing goes back: file numbers, keyspace ids, sequence numbers, counters, the log
 //! - V6: an edit speaks of keyspaces that are there, under names of their own; `default` stays
 //! - V7: nothing follows a record of a manifest of which it is not known whether it is there
+//! - V8: the tables of a sweep are the oldest of L0, each with something left; its cursor goes up
 //!
 //! Threads: values and one writer; no locks. A broken invariant in an edit of our own panics, in a
 //! manifest that is read it is `Corruption`.
@@ -51,7 +52,7 @@ mod table_meta;
 mod testing;
 
 pub use describe::describe;
-pub use edit::{Edit, KeyspaceCounters, KeyspaceEdit, SweepEdit};
+pub use edit::{Edit, KeyspaceCounters, KeyspaceEdit, Sweep};
 pub use levels::{Broken, Version};
 pub use manifest::Manifest;
 pub use read_manifest::{Found, read_manifest};

@@ -170,9 +170,6 @@ impl Reading {
     }
 
     fn broken(&self, offset: u64, broken: &Broken) -> Error {
-        if broken.is_unsupported() {
-            return Error::new(ErrorKind::Unsupported, format!("{}: {broken}", self.name));
-        }
         Error::corrupt(self.name, offset, "edit", "one that fits the state", broken)
     }
 }

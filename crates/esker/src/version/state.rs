@@ -75,6 +75,7 @@ impl StoreState {
             added: keyspace.version.tables().map(|(n, table)| (n as u8, table.clone())).collect(),
             flushed_seq: Some(keyspace.flushed_seq),
             counters: Some(keyspace.counters),
+            sweep: keyspace.version.sweep().cloned(),
             ..KeyspaceEdit::default()
         };
         let keyspaces = self.keyspaces.iter();

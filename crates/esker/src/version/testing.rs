@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, TableId};
 use crate::base::range::KeyRange;
 use crate::version::{
-    Edit, FixedOptions, KeyspaceCounters, KeyspaceEdit, StoreState, SweepEdit, TableMeta,
+    Edit, FixedOptions, KeyspaceCounters, KeyspaceEdit, StoreState, Sweep, TableMeta,
 };
 use crate::wal::{LogPosition, LogState, SealedSegment};
 
@@ -81,15 +81,11 @@ fn arbitrary_position() -> impl Strategy<Value = Option<LogPosition>> {
     )
 }
 
-fn arbitrary_sweep() -> impl Strategy<Value = SweepEdit> {
-    prop_oneof![
-        (any::<u64>(), any::<Vec<u64>>()).prop_map(|(id, tables)| SweepEdit::Begin {
-            id,
-            tables: tables.into_iter().map(TableId).collect()
-        }),
-        (any::<u64>(), any::<Vec<u8>>()).prop_map(|(id, cursor)| SweepEdit::Step { id, cursor }),
-        any::<u64>().prop_map(|id| SweepEdit::End { id }),
-    ]
+fn arbitrary_sweep() -> impl Strategy<Value = Sweep> {
+    (any::<Vec<u8>>(), any::<Vec<u64>>()).prop_map(|(cursor, tables)| Sweep {
+        cursor,
+        tables: tables.into_iter().map(TableId).collect(),
+    })
 }
 
 fn arbitrary_keyspace_edit() -> impl Strategy<Value = KeyspaceEdit> {

@@ -2,7 +2,7 @@
 //!
 //! A segment is a file that is allocated ahead of its end and mapped; an append copies its bytes
 //! into the kernel's cache, some 40 ns where `write` takes 500 to 900 (see
-//! docs/decisions/0004-log-segments-are-mapped-and-used-again.md). That is as durable as a
+//! docs/decisions/0005-log-segments-are-mapped-and-used-again.md). That is as durable as a
 //! `write`: the bytes are the system's, whatever becomes of the process, and `fdatasync` covers
 //! them.
 //!
@@ -283,7 +283,7 @@ impl Mapping {
             );
             if let Some(first) = first {
                 let word = AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast());
-                word.store(u64::from_ne_bytes(*first), Ordering::Release);
+                word.store(u64::from_le_bytes(*first).to_le(), Ordering::Release);
             }
         }
     }

@@ -111,6 +111,10 @@ pub trait AppendFile: Send {
         self.len() == 0
     }
 
+    /// A hint: what was appended may begin its way to the device, so that a sync to come has less
+    /// to wait for. Promises nothing.
+    fn write_behind(&mut self) {}
+
     /// Something that syncs this file while appends go on beside it. It outlives the file.
     fn sync_handle(&self) -> Arc<dyn SyncFile>;
 

@@ -281,16 +281,35 @@ impl SyncFile for Shared {
     }
 }
 
+/// So many bytes are told to go to the device at once.
+const WRITE_BEHIND_BYTES: u64 = 1 << 20;
+
+/// Linux begins to write dirty pages that are declared not to be needed, and keeps them while it
+/// does. Whether it worked does not matter.
+fn begin_to_write(file: &OwnedFd, offset: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(
+        file,
+        offset,
+        std::num::NonZeroU64::new(bytes),
+        rustix::fs::Advice::DontNeed,
+    );
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, bytes);
+}
+
 struct OsAppend {
     shared: Arc<Shared>,
     len: u64,
+    /// So much of it was told to go to the device.
+    behind: u64,
     /// Until an append failed or the file was sealed.
     takes_more: bool,
 }
 
 impl OsAppend {
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, len: 0, takes_more: true }
+        Self { shared, len: 0, behind: 0, takes_more: true }
     }
 }
 
@@ -309,6 +328,14 @@ impl AppendFile for OsAppend {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn write_behind(&mut self) {
+        let bytes = self.len - self.behind;
+        if bytes >= WRITE_BEHIND_BYTES {
+            begin_to_write(&self.shared.file, self.behind, bytes);
+            self.behind = self.len;
+        }
     }
 
     fn sync_handle(&self) -> Arc<dyn SyncFile> {
@@ -654,7 +681,7 @@ mod tests {
         disk.create(LOG).unwrap().append(b"good").unwrap();
         // A descriptor for reading refuses every write.
         let file = disk.open_file(LOG, OFlags::RDONLY).unwrap();
-        let mut file = OsAppend { shared: shared(file), len: 4, takes_more: true };
+        let mut file = OsAppend { shared: shared(file), len: 4, behind: 0, takes_more: true };
         let error = file.append(b"more").unwrap_err();
         assert!(error.to_string().starts_with("append 000000000001.log: "), "{error}");
         assert_eq!(file.len(), 4);

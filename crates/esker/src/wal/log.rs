@@ -376,6 +376,44 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_ends_cuts_rotated_segments_and_spares_none_of_their_old_bytes() {
+        let disk = SimDisk::new();
+        let spare = FileName::Spare(1);
+        disk.put_file(spare, &[0xa5; 4_096]);
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        assert!(log.wants_room());
+        log.syncer().make_room().unwrap();
+        let first = log.rotate(SegmentNo(4), SeqNo::new(2), Some(spare)).unwrap();
+        put(&mut log, 2).unwrap();
+        let lens = || disk.files().iter().map(|(_, len)| *len).collect::<Vec<_>>();
+        assert_eq!(lens(), [first.bytes + 1_024, 4_096], "allocated ahead; used before");
+        let last = log.seal().unwrap();
+        assert_eq!(lens(), [first.bytes, last.bytes]);
+    }
+
+    #[test]
+    fn a_freed_segment_is_neither_synced_nor_cut_any_more() {
+        let disk = SimDisk::new();
+        let mut log = log(&disk);
+        put(&mut log, 1).unwrap();
+        log.rotate(SegmentNo(4), SeqNo::new(2), None).unwrap();
+        log.syncer().forget(SegmentNo(3));
+        disk.rename(FileName::Log(SegmentNo(3)), FileName::Spare(3)).unwrap();
+        let before = disk.operations();
+        log.syncer().sync().unwrap();
+        assert_eq!(disk.operations() - before, 2, "the new segment and the names");
+        // It has no writer any more, so it may get another (D4).
+        log.rotate(SegmentNo(5), SeqNo::new(2), Some(FileName::Spare(3))).unwrap();
+        put(&mut log, 2).unwrap();
+        assert_eq!(log.syncer().sync().unwrap(), log.end());
+        log.trim().unwrap();
+        let len = |segment| disk.bytes(FileName::Log(segment)).unwrap().len() as u64;
+        assert_eq!(len(SegmentNo(5)), log.active_bytes());
+        log.seal().unwrap();
+    }
+
+    #[test]
     fn syncs_run_beside_the_writer_and_each_other() {
         let disk = SimDisk::new();
         let mut log = log(&disk);

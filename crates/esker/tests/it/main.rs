@@ -2,6 +2,7 @@
 //!
 //! - `face`: everything that ARCHITECTURE.md calls the crate's face, as a user meets it
 //! - `limits`: bad input is refused before anything happens
+//! - `log_files`: which files the log has, and when they go
 //! - `regression`: bugs that were found once
 //! - `faults`: every operation fails once, or is the last
 //! - `bad_days`: locks, full disks, failing disks, damage
@@ -13,6 +14,7 @@ mod crash;
 mod face;
 mod faults;
 mod limits;
+mod log_files;
 mod regression;
 mod shape;
 

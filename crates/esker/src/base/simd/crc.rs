@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn short_pieces_give_what_the_crate_gives() {
         assert_eq!(crc32c_append(0, b"123456789"), 0xe306_9283, "the check value of CRC-32C");
-        let bytes: Vec<u8> = (0..1_100_u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1_100_u32).map(|n| ((n * n) >> 3) as u8).collect();
         for len in (0..200).chain(1_000..1_100) {
             for crc in [0, 1, 0x8000_0000, u32::MAX] {
                 let expected = crc32c::crc32c_append(crc, &bytes[..len]);
