@@ -41,7 +41,8 @@ impl Machine for Simulated {
     fn open(&self, seed: u64) -> Answer<Esker> {
         let env = PumpEnv::new(seed);
         // The shape of the levels stays as the first one that opens the store chose it.
-        let options = if seed % 2 == 0 { Options::tiny() } else { Options::tiny_and_wide() };
+        let options =
+            if seed.is_multiple_of(2) { Options::tiny() } else { Options::tiny_and_wide() };
         let db = esker::internals::open(self.0.clone(), env.clone(), &options)?;
         Ok(Esker { db, env })
     }
