@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::block::Block;
+use super::block::{Block, SUFFIX_COPIED_BYTES};
 use super::place::BlockPlace;
 use super::reader::Table;
 use super::stretch::{Stretch, Terms};
@@ -23,8 +23,9 @@ pub struct TableCursor {
     at: Option<Position>,
     /// Where the next seek leads, if that is known already.
     aimed: Option<BlockPlace>,
-    /// The key of the entry at `at`.
+    /// The key of the entry at `at`, and perhaps something behind it.
     key: Vec<u8>,
+    key_bytes: usize,
     /// The first error, which every later call returns.
     failed: Option<Error>,
 }
@@ -50,7 +51,7 @@ enum Target<'k> {
 
 impl TableCursor {
     pub(super) fn new(table: Arc<Table>, keep: Keep) -> Self {
-        Self { table, keep, at: None, aimed: None, key: Vec::new(), failed: None }
+        Self { table, keep, at: None, aimed: None, key: Vec::new(), key_bytes: 0, failed: None }
     }
 
     /// The error that it failed with, if it has.
@@ -147,17 +148,21 @@ impl TableCursor {
     }
 
     fn stand_at(&mut self, at: Position) {
+        let prefix = at.block.prefix();
         self.key.clear();
-        self.key.reserve(at.block.prefix_bytes() + at.block.suffix(at.entry).len());
-        at.block.append_key(at.entry, &mut self.key);
+        self.key.reserve(prefix.len() + 2 * SUFFIX_COPIED_BYTES);
+        self.key.extend_from_slice(prefix);
+        self.key.resize(prefix.len() + SUFFIX_COPIED_BYTES, 0);
         self.at = Some(at);
+        self.change_suffix();
     }
 
     /// After a step inside the block: the prefix stays.
+    #[inline]
     fn change_suffix(&mut self) {
         if let Some(at) = &self.at {
-            self.key.truncate(at.block.prefix().len());
-            self.key.extend_from_slice(at.block.suffix(at.entry));
+            let prefix_bytes = at.block.prefix_bytes();
+            self.key_bytes = at.block.put_suffix(at.entry, &mut self.key, prefix_bytes);
         }
     }
 
@@ -274,7 +279,7 @@ impl Cursor for TableCursor {
     #[inline]
     fn key(&self) -> &[u8] {
         assert!(self.valid(), "the cursor stands on an entry");
-        &self.key
+        &self.key[..self.key_bytes]
     }
 
     #[inline]
