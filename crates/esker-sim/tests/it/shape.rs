@@ -13,9 +13,10 @@ fn small_cases() -> impl Iterator<Item = &'static Case> {
 fn rows(drain: f64) -> String {
     let mut text = format!("drain {drain}\n{}\n", Row::HEAD);
     for case in small_cases() {
-        let rules: [(&str, fn(u64) -> Policy); 2] = [("leveled", leveled), ("tiered", tiered)];
+        let rules =
+            [("leveled", leveled(case.memtable_bytes)), ("tiered", tiered(case.memtable_bytes))];
         for (rule, policy) in rules {
-            let (load, overwrite) = figures(case, policy(case.memtable_bytes), drain);
+            let (load, overwrite) = figures(case, policy, drain);
             for (writes, figures) in [("new", load), ("overwrite", Some(overwrite))] {
                 let figures = figures.expect("small cases are loaded");
                 writeln!(text, "{}", Row(case.name, writes, rule, figures)).unwrap();
