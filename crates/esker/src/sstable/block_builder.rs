@@ -20,7 +20,13 @@ pub(super) struct BlockBuilder {
     fingerprints: Vec<u8>,
     tombstones: u16,
     sizes: Sizes,
+    /// The block may grow by so much at least, as long as its columns stay as wide as they are.
+    spare_bytes: usize,
 }
+
+/// What an entry adds to the columns besides key and value at most: a fingerprint, and what rounds
+/// that column up, a head, a tag and two offsets.
+const COLUMNS_BYTES_MAX: usize = 1 + 7 + 8 + 8 + 2 * 4;
 
 /// What determines the length of the block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,10 +78,35 @@ impl Sizes {
         }
     }
 
+    /// Whether entries before this one take as many bytes in `other` as here.
+    fn has_columns_of(&self, other: &Self) -> bool {
+        self.prefix_bytes == other.prefix_bytes
+            && self.keys_vary == other.keys_vary
+            && self.values_vary == other.values_vary
+            && self.tag_bytes() == other.tag_bytes()
+            && !other.is_wide()
+    }
+
+    /// Bytes of one tag.
+    fn tag_bytes(&self) -> usize {
+        match self.tag_max - self.tag_min {
+            0 => 0,
+            1..=0xffff => 2,
+            0x1_0000..=0xffff_ffff => 4,
+            _ => 8,
+        }
+    }
+
+    fn suffix_bytes(&self) -> usize {
+        self.key_bytes - self.entries * self.prefix_bytes
+    }
+
+    fn is_wide(&self) -> bool {
+        self.keys_vary && self.suffix_bytes() > usize::from(u16::MAX)
+            || self.values_vary && self.value_bytes > usize::from(u16::MAX)
+    }
+
     fn shape(&self) -> Shape {
-        let suffix_bytes = self.key_bytes - self.entries * self.prefix_bytes;
-        let wide = self.keys_vary && suffix_bytes > usize::from(u16::MAX)
-            || self.values_vary && self.value_bytes > usize::from(u16::MAX);
         let flag = |set, flag| if set { flag } else { 0 };
         Shape {
             entries: self.entries,
@@ -83,14 +114,9 @@ impl Sizes {
             flags: flag(!self.keys_vary, FIXED_SUFFIX)
                 | flag(!self.values_vary, FIXED_VALUE)
                 | flag(!self.keys_repeat, DISTINCT)
-                | flag(wide, WIDE),
-            tag_bytes: match self.tag_max - self.tag_min {
-                0 => 0,
-                1..=0xffff => 2,
-                0x1_0000..=0xffff_ffff => 4,
-                _ => 8,
-            },
-            suffix_bytes,
+                | flag(self.is_wide(), WIDE),
+            tag_bytes: self.tag_bytes(),
+            suffix_bytes: self.suffix_bytes(),
             value_bytes: self.value_bytes,
         }
     }
@@ -119,7 +145,7 @@ impl BlockBuilder {
             Sizes::first(key, word, value)
         } else {
             let sizes = self.sizes.with(&self.keys[..self.sizes.prefix_bytes], key, word, value);
-            if sizes.entries > ENTRIES_MAX || sizes.shape().layout().end > image_bytes_max {
+            if !self.has_room(&sizes, key.len() + value.len(), image_bytes_max) {
                 return false;
             }
             Sizes { keys_repeat: sizes.keys_repeat || self.ends_with(key, fingerprint), ..sizes }
@@ -133,6 +159,22 @@ impl BlockBuilder {
         self.fingerprints.push(fingerprint);
         self.tombstones += u16::from(tag.is_delete());
         true
+    }
+
+    /// Whether a block of these sizes, with an entry of `entry_bytes` more than now, is no longer
+    /// than `image_bytes_max`. Lays the columns out only when it may matter.
+    fn has_room(&mut self, sizes: &Sizes, entry_bytes: usize, image_bytes_max: usize) -> bool {
+        if sizes.entries > ENTRIES_MAX {
+            return false;
+        }
+        let growth_bytes = entry_bytes + COLUMNS_BYTES_MAX;
+        if self.sizes.has_columns_of(sizes) && growth_bytes <= self.spare_bytes {
+            self.spare_bytes -= growth_bytes;
+            return true;
+        }
+        let spare_bytes = image_bytes_max.checked_sub(sizes.shape().layout().end);
+        self.spare_bytes = spare_bytes.unwrap_or_default();
+        spare_bytes.is_some()
     }
 
     /// Appends the block to `out`, padded and with a checksum of zero, and is empty again.
@@ -212,6 +254,7 @@ impl BlockBuilder {
         self.fingerprints.clear();
         self.tombstones = 0;
         self.sizes = Sizes::default();
+        self.spare_bytes = 0;
     }
 }
 

@@ -14,7 +14,7 @@ use super::{TableSettings, TableSummary};
 use crate::base::error::{Error, Result};
 use crate::base::hash::key_hash;
 use crate::base::invariant;
-use crate::base::key::{SeqNo, TableId, Tag, compare, shared_prefix_bytes};
+use crate::base::key::{SeqNo, TableId, Tag, shared_prefix_bytes};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::names::FileName;
 use crate::base::range::KeyRange;
@@ -79,8 +79,7 @@ impl TableWriter {
     /// [`compare`]. A tombstone has an empty value.
     pub fn add(&mut self, key: &[u8], tag: Tag, value: &[u8]) -> Result<()> {
         self.output.check()?;
-        self.check_entry(key, tag, value);
-        let same_key = self.last_tag.is_some() && self.last_key == key;
+        let same_key = self.check_entry(key, tag, value);
         let hash = match self.hashes.last() {
             Some(hash) if same_key => *hash,
             _ => key_hash(key),
@@ -151,9 +150,13 @@ impl TableWriter {
         Ok(properties.summary(self.place.table, bytes))
     }
 
-    fn check_entry(&self, key: &[u8], tag: Tag, value: &[u8]) {
+    /// Checks what the caller promises; returns whether the key is that of the last entry.
+    fn check_entry(&self, key: &[u8], tag: Tag, value: &[u8]) -> bool {
+        let mut same_key = false;
         if let Some(last_tag) = self.last_tag {
-            let ascending = compare((&self.last_key, last_tag), (key, tag)).is_lt();
+            let order = self.last_key.as_slice().cmp(key);
+            same_key = order.is_eq();
+            let ascending = order.is_lt() || same_key && tag < last_tag;
             invariant!(
                 S1,
                 ascending,
@@ -166,6 +169,7 @@ impl TableWriter {
         invariant!(S4, !tag.is_delete() || value.is_empty(), "{} {tag:?}", key.escape_ascii());
         invariant!(S7, key.len() <= KEY_BYTES_MAX, "a key of {} bytes", key.len());
         invariant!(S7, value.len() <= VALUE_BYTES_MAX, "a value of {} bytes", value.len());
+        same_key
     }
 
     /// Gives the block that begins with `key` its separator: as much of `key` as is needed to be
