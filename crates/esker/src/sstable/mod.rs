@@ -29,7 +29,7 @@
 //! - `S8`: a finished table is on stable storage from its first byte to its last.
 //!
 //! Threads and locks: a writer belongs to one thread; a `Table` may be used by any number at
-//! once and has no lock of its own (the block cache has); a cursor belongs to one thread at a time.
+//! once and has no lock of its own (the frame pool has); a cursor belongs to one thread at a time.
 //!
 //! A crash leaves an unfinished file that nobody names, or a finished one: a table is named by
 //! the manifest after `finish` and after the directory was synced.
@@ -37,8 +37,8 @@
 //! Cost: a get that finds its key looks at one line of filter, two index pages, the first two or
 //! three lines of a block, and the lines of key and value. Opening is two reads.
 //!
-//! Not here: which tables there are (`version`), merging (`read`, `compaction`), vector search and
-//! compression (the format has room for both).
+//! Not here: which tables there are (`version`), merging (`read`, `compaction`), compression (the
+//! format has room for it).
 #![doc = include_str!("FORMAT.md")]
 #![forbid(unsafe_code)]
 
