@@ -27,8 +27,8 @@
 //!
 //! # How it is built
 //!
-//! One folder a subject, each importing only from lower floors: `base`, `vfs` and `env`, `cache`,
-//! then `wal`, `memtable` and `sstable`, then `version`, `read`, `compaction`, `db`.
+//! One folder a subject, each importing only from lower floors: `base`, `vfs`, `env` and `epoch`,
+//! `cache`, then `wal`, `memtable` and `sstable`, then `version`, `read`, `compaction`, `db`.
 //! ARCHITECTURE.md is the map.
 #![deny(missing_docs)]
 #![cfg_attr(

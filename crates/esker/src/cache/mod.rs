@@ -37,7 +37,8 @@
 //! Threads and locks: one mutex around the lists of frames, innermost in the lock order, held over
 //! no I/O. One reader loads a page; who comes meanwhile waits through the environment.
 //!
-//! Cost: a peek 2 to 4 ns besides the miss on the page itself; a count 5 ns; a load the read.
+//! Cost: a peek three loads besides the page itself; a count two read-modify-writes of the frame's
+//! state, one to take it and one to give it back; a load the read.
 //!
 //! Not here: what pages mean and how they are checked (`sstable`).
 

@@ -24,8 +24,8 @@
 //!
 //! Threads and locks: see [`store`]. What a crash leaves: see [`open`].
 //!
-//! Cost of a put: one log append (a copy into mapped memory, else a system call), one insert
-//! (160 ns into 64 MiB), no allocation that outlives it. Cost of a get: see [`crate::read::get`].
+//! Cost of a put: one log append (a copy into mapped memory, else a system call), one insert,
+//! no allocation that outlives it. Cost of a get: see [`crate::read::get`].
 //!
 //! Not here: how bytes look (the formats are on floor 2 and 3), what to merge next (floor 5).
 #![forbid(unsafe_code)]

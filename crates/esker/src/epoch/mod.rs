@@ -25,7 +25,7 @@
 //! Threads and locks: a thread's first pin in a domain takes a mutex for a moment, no later one
 //! does. A pin is held over no I/O and no wait: that would keep all garbage from being reused.
 //!
-//! Cost: a pin and unpin about 8 ns, most of it the fence. A stamp or a question: a look at the
+//! Cost: a pin and unpin two stores and a fence. A stamp or a question: a look at the
 //! slot of every thread that ever pinned.
 
 #![deny(unsafe_code)]

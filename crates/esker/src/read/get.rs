@@ -11,8 +11,7 @@
 //!
 //! A search works in memory and under the epoch ([`crate::sstable::Reach`]): it counts nothing,
 //! copies nothing and waits for nothing. The tables that may hold the key are gathered first, and
-//! the line of the filter of each is asked for before any is looked at: misses in memory overlap,
-//! so a further run costs about 10 ns and not 150.
+//! the line of the filter of each is asked for before any is looked at: misses in memory overlap.
 //!
 //! Cost: one hash, one filter line per table whose range holds the key, one block of each whose
 //! filter said maybe. No allocation but the answer's.
