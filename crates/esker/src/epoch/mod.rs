@@ -156,10 +156,16 @@ impl Domain {
 
     /// The number of this thread's slot.
     fn own_slot(&self) -> usize {
-        OWN.with_borrow_mut(|own| match own.iter().find(|slot| slot.domain == self.id) {
-            Some(slot) => slot.number,
-            None => self.take_slot(own),
-        })
+        let known = OWN.try_with(|own| {
+            let own = &mut *own.borrow_mut();
+            match own.iter().find(|slot| slot.domain == self.id) {
+                Some(slot) => slot.number,
+                None => self.take_slot(own),
+            }
+        });
+        // A thread that ends has lost its list, but may still close a store that it held in a
+        // variable of its own. It takes a slot that nobody gives back.
+        known.unwrap_or_else(|_| self.slots.take())
     }
 
     #[cold]
@@ -316,6 +322,31 @@ mod tests {
     fn slots_lie_in_chunks_that_double() {
         let places = [0, 7, 8, 23, 24].map(Slots::place);
         assert_eq!(places, [(0, 0), (0, 7), (1, 0), (1, 15), (2, 0)]);
+    }
+
+    #[test]
+    fn a_thread_may_pin_while_it_ends() {
+        struct PinOnDrop(Arc<Domain>);
+        impl Drop for PinOnDrop {
+            fn drop(&mut self) {
+                let guard = self.0.pin();
+                assert!(!self.0.is_quiet(self.0.stamp()));
+                drop(guard);
+            }
+        }
+        thread_local! {
+            static BEFORE: RefCell<Option<PinOnDrop>> = const { RefCell::new(None) };
+            static AFTER: RefCell<Option<PinOnDrop>> = const { RefCell::new(None) };
+        }
+        let domain = Domain::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // One variable is made before the thread's list of slots, one after it.
+                BEFORE.set(Some(PinOnDrop(Arc::clone(&domain))));
+                drop(domain.pin());
+                AFTER.set(Some(PinOnDrop(Arc::clone(&domain))));
+            });
+        });
     }
 
     #[test]
