@@ -339,14 +339,14 @@ mod tests {
             static AFTER: RefCell<Option<PinOnDrop>> = const { RefCell::new(None) };
         }
         let domain = Domain::new();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // One variable is made before the thread's list of slots, one after it.
-                BEFORE.set(Some(PinOnDrop(Arc::clone(&domain))));
-                drop(domain.pin());
-                AFTER.set(Some(PinOnDrop(Arc::clone(&domain))));
-            });
+        // Joined, not scoped: a scope does not wait for a thread's variables to be dropped.
+        let thread = std::thread::spawn(move || {
+            // One variable is made before the thread's list of slots, one after it.
+            BEFORE.set(Some(PinOnDrop(Arc::clone(&domain))));
+            drop(domain.pin());
+            AFTER.set(Some(PinOnDrop(domain)));
         });
+        thread.join().unwrap();
     }
 
     #[test]
