@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::base::planted::{self, Bug};
 use crate::base::simd::crc::crc32c_append;
+use crate::base::simd::{LONG_BYTES_MIN, kernels};
 
 /// The hash of a key that filters and fingerprints are made from. Part of the table format.
 pub fn key_hash(key: &[u8]) -> u64 {
@@ -17,7 +18,11 @@ pub fn key_hash(key: &[u8]) -> u64 {
 /// Checksum of `bytes` as they stand at `offset` of the table file with this number, in the
 /// store with this id.
 pub fn page_checksum(bytes: &[u8], store_id: u64, file_number: u64, offset: u64) -> u64 {
-    xxh3_64_with_seed(bytes, place_seed(store_id, file_number, offset))
+    let seed = place_seed(store_id, file_number, offset);
+    if bytes.len() < LONG_BYTES_MIN {
+        return xxh3_64_with_seed(bytes, seed);
+    }
+    kernels().hash_long(bytes, seed)
 }
 
 /// CRC-32C of `bytes` as they stand at `offset` of the log or manifest file with this number, in

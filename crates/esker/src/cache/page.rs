@@ -44,7 +44,7 @@ impl FrameMap {
     }
 
     /// Page `n`, `bytes` long, if it is in the pool, for as long as the guard lives.
-    #[inline]
+    #[inline(always)]
     pub fn peek<'g>(&'g self, n: usize, bytes: usize, guard: &'g Guard<'_>) -> Option<&'g [u8]> {
         invariant!(B2, guard.pins(self.pool.domain()), "a guard of another domain");
         let frame = frame_in(self.slots[n].load(Acquire))?;
@@ -146,7 +146,7 @@ impl fmt::Debug for FrameMap {
 }
 
 /// The frame that a slot names.
-#[inline]
+#[inline(always)]
 fn frame_in(slot: u32) -> Option<u32> {
     if slot == ABSENT || slot == LOADING { None } else { Some(slot - 1) }
 }

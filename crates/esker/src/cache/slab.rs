@@ -101,14 +101,15 @@ impl Slab {
     /// The counts of frame or long page `n`.
     #[inline]
     pub(super) fn state(&self, n: u32) -> &FrameState {
-        assert!(n < 2 * self.frames, "frame {n} of {}", self.frames);
+        assert!(n < 2 * self.frames, "more frames than there are");
         // SAFETY: the reservation begins with `2 * frames` states, aligned because it begins at a
         // page of the system; they were zero, which is a valid state, and are atomic since.
         unsafe { self.base.cast::<FrameState>().add(n as usize).as_ref() }
     }
 
+    #[cold]
     fn long_page(&self, n: u32) -> &LongPage {
-        assert!((self.frames..2 * self.frames).contains(&n), "long page {n}");
+        assert!((self.frames..2 * self.frames).contains(&n), "more long pages than there are");
         let states_bytes = 2 * self.frames as usize * size_of::<FrameState>();
         // SAFETY: `frames` of these follow the states, whose size is a multiple of their
         // alignment; zero is a valid one (a null pointer), and they are atomic.
@@ -123,7 +124,7 @@ impl Slab {
     /// # Safety
     ///
     /// Nobody calls [`fill`](Self::fill) or [`free`](Self::free) for `n` during `'a`.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn bytes<'a>(&self, n: u32, bytes: usize) -> &'a [u8] {
         let (start, bytes_max) = self.place(n);
         crate::base::invariant!(B4, bytes <= bytes_max, "{bytes} of {bytes_max} bytes");
@@ -185,7 +186,7 @@ impl Slab {
     }
 
     /// Where frame or long page `n` lies, and how long it is.
-    #[inline]
+    #[inline(always)]
     fn place(&self, n: u32) -> (*const u8, usize) {
         if n < self.frames {
             // SAFETY: the reservation has room for `frames` frames from `frames_offset` on.
@@ -195,7 +196,7 @@ impl Slab {
         }
         let page = self.long_page(n);
         let start = page.start.load(Acquire);
-        assert!(!start.is_null(), "long page {n} has no memory");
+        assert!(!start.is_null(), "a long page has no memory");
         (start, page.bytes.load(Relaxed))
     }
 }

@@ -172,7 +172,7 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
     /// The newest version of `key`, whose hash is `hash`, that a read at `seq` sees: its tag, which
     /// may be a tombstone's, and its value.
     pub fn get(&self, key: &[u8], hash: u64, seq: SeqNo) -> Option<(Tag, &[u8])> {
-        if self.filter.get().is_some_and(|filter| !filter.may_contain(hash)) {
+        if self.is_empty() || self.filter.get().is_some_and(|filter| !filter.may_contain(hash)) {
             return None;
         }
         let newest = self.read(|tree, heads| tree.find(key, heads))?;

@@ -122,8 +122,8 @@ impl View {
                 found.count += 1;
             }
         };
-        for l0 in self.l0().filter(|l0| l0.may_hold(key)) {
-            add(&**l0.table, 0);
+        if !self.levels[0].is_empty() {
+            self.l0().filter(|l0| l0.may_hold(key)).for_each(|l0| add(&**l0.table, 0));
         }
         for (level, tables) in self.levels.iter().enumerate().skip(1) {
             if !tables.is_empty()

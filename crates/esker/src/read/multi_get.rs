@@ -129,7 +129,6 @@ impl<'g, K: AsRef<[u8]>> Search<'g, K> {
                 Err(_) => return Progress::Alone,
             }
             let Ok(located) = table.locate(key, self.reach) else { return Progress::Alone };
-            located.prefetch();
             return Progress::Located(located);
         }
         if candidates.is_full() { Progress::Alone } else { Progress::Done(None) }

@@ -6,11 +6,12 @@
 //! entries. A scan adds to positions. Nothing is decoded, and no value is touched unless asked for.
 //!
 //! [`Piece::check`] looks once, when a block comes from disk, at everything that the accessors rely
-//! on; they index without asking again.
+//! on (`block_check`); they index without asking again.
 
 use std::cmp::Ordering;
 use std::ops::{Deref, Range};
 
+use super::block_check;
 use super::block_layout::{
     DISTINCT, FIXED_SUFFIX, FIXED_VALUE, FLAGS_KNOWN, GOES_ON, HEAD_SHIFT, HEADER_BYTES, Header,
     Layout, Shape, WIDE,
@@ -20,7 +21,6 @@ use super::search::first_where;
 use crate::base::cursor::Direction;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{Kind, SeqNo, Tag, head};
-use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::simd::{self, kernels};
 
 /// The one-byte fingerprint of a key: the top of its hash.
@@ -34,11 +34,11 @@ pub(super) const SUFFIX_COPIED_BYTES: usize = 16;
 /// So many bytes of values are asked for when a walk begins.
 const VALUES_PREFETCHED_BYTES: usize = 512;
 
-/// What [`Block::find`] found.
+/// What [`BlockRef::find`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// The newest visible version is this entry.
-    Entry(usize),
+pub(super) enum Found<'a> {
+    /// The newest visible version.
+    Entry(Tag, &'a [u8]),
     /// No visible version here, and the key's versions end in this block.
     Nothing,
     /// No visible version here, but the next block has older ones.
@@ -51,20 +51,21 @@ pub(super) type BlockRef<'a> = Block<&'a [u8]>;
 /// A checked block.
 #[derive(Clone, Debug)]
 pub(super) struct Block<B> {
-    image: B,
-    shape: Shape,
-    layout: Layout,
+    pub(super) image: B,
+    pub(super) shape: Shape,
+    pub(super) layout: Layout,
     /// Of each suffix if fixed.
-    suffix_bytes: usize,
+    pub(super) suffix_bytes: usize,
     /// Of each value if fixed.
-    value_bytes: usize,
+    pub(super) value_bytes: usize,
     tombstones: usize,
-    tag_base: u64,
+    pub(super) tag_base: u64,
 }
 
 impl<B: Deref<Target = [u8]>> Block<B> {
-    /// Takes bytes that passed the check.
-    #[inline]
+    /// Takes bytes that passed the check. Always in line: who looks for one entry needs a few of the
+    /// fields, and then only they are made.
+    #[inline(always)]
     pub(super) fn trusted(bytes: B) -> Self {
         let header = Header::read(&bytes);
         Self::with_header(bytes, &header).expect("the block was checked when it was loaded")
@@ -76,6 +77,7 @@ impl<B: Deref<Target = [u8]>> Block<B> {
     }
 
     /// The bytes that all its keys begin with.
+    #[inline]
     pub(super) fn prefix(&self) -> &[u8] {
         &self.image[HEADER_BYTES..HEADER_BYTES + self.shape.prefix_bytes]
     }
@@ -98,7 +100,7 @@ impl<B: Deref<Target = [u8]>> Block<B> {
 
     /// The head of the suffix of entry `n`. What lies behind a short one is loaded and cut off.
     #[inline]
-    fn suffix_head(&self, n: usize) -> u64 {
+    pub(super) fn suffix_head(&self, n: usize) -> u64 {
         let range = self.suffix_range(n);
         match self.image[range.start..].first_chunk() {
             Some(bytes) if (1..8).contains(&range.len()) => {
@@ -166,7 +168,7 @@ impl<B: Deref<Target = [u8]>> Block<B> {
 
     /// Sequence number and kind of entry `n`.
     pub(super) fn tag(&self, n: usize) -> Tag {
-        Tag::from_u64(self.tag_word(n)).expect("the kinds of a checked block are known")
+        tag_of(self.tag_word(n))
     }
 
     /// The value of entry `n`.
@@ -193,6 +195,7 @@ impl<B: Deref<Target = [u8]>> Block<B> {
         self.shape.has(GOES_ON)
     }
 
+    #[inline]
     pub(super) fn fingerprints(&self) -> &[u8] {
         let start = self.layout.fingerprints;
         &self.image[start..start + self.shape.entries]
@@ -204,25 +207,6 @@ impl<B: Deref<Target = [u8]>> Block<B> {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    /// The newest version of `key` visible at `seq`. Versions are neighbours, newest first, and
-    /// share their fingerprint, so they come up in the order that is wanted.
-    pub(super) fn find(&self, key: &[u8], fingerprint: u8, seq: SeqNo) -> Found {
-        let Some(suffix) = key.strip_prefix(self.prefix()) else {
-            return Found::Nothing;
-        };
-        for n in kernels().positions(self.fingerprints(), fingerprint) {
-            // It is nearly always the one: its value comes while its key is compared.
-            if let Some(value) = self.image.get(self.value_range(n).start) {
-                simd::prefetch(value);
-            }
-            if self.suffix(n) == suffix && self.tag_word(n) >> 8 <= seq.get() {
-                return Found::Entry(n);
-            }
-        }
-        let is_last = || self.suffix(self.entries() - 1) == suffix;
-        if self.goes_on() && is_last() { Found::GoesOn } else { Found::Nothing }
     }
 
     /// The first entry at or after `(key, tag)`, the number of entries if all are before it.
@@ -247,11 +231,12 @@ impl<B: Deref<Target = [u8]>> Block<B> {
         })
     }
 
-    fn head(&self, group: usize) -> u64 {
+    pub(super) fn head(&self, group: usize) -> u64 {
         u64_at(&self.image, self.layout.heads + 8 * group)
     }
 
-    fn tag_word(&self, n: usize) -> u64 {
+    #[inline]
+    pub(super) fn tag_word(&self, n: usize) -> u64 {
         let at = self.layout.tags + n * self.shape.tag_bytes;
         let distance = match self.shape.tag_bytes {
             0 => 0,
@@ -274,7 +259,8 @@ impl<B: Deref<Target = [u8]>> Block<B> {
     }
 
     /// Entry `n`'s range according to the column of offsets at `column`.
-    fn offsets(&self, column: usize, n: usize) -> Range<usize> {
+    #[inline]
+    pub(super) fn offsets(&self, column: usize, n: usize) -> Range<usize> {
         if self.shape.has(WIDE) {
             let at = column + 4 * n;
             u32_at(&self.image, at) as usize..u32_at(&self.image, at + 4) as usize
@@ -285,8 +271,8 @@ impl<B: Deref<Target = [u8]>> Block<B> {
     }
 
     /// `None` if the columns reach out of the image.
-    #[inline]
-    fn with_header(image: B, header: &Header) -> Option<Self> {
+    #[inline(always)]
+    pub(super) fn with_header(image: B, header: &Header) -> Option<Self> {
         let (shape, layout) = header.columns(image.get(..header.image_bytes as usize)?)?;
         Some(Self {
             layout,
@@ -301,9 +287,51 @@ impl<B: Deref<Target = [u8]>> Block<B> {
 }
 
 impl<'a> BlockRef<'a> {
-    /// The value in this range, for as long as the bytes of the block are there.
-    pub(super) fn into_value(self, range: Range<usize>) -> &'a [u8] {
-        &self.image[range]
+    /// The newest version of `key` visible at `seq`. Versions are neighbours, newest first, and
+    /// share their fingerprint, so they come up in the order that is wanted.
+    #[inline(always)]
+    pub(super) fn find(self, key: &[u8], fingerprint: u8, seq: SeqNo) -> Found<'a> {
+        let (prefix, suffix) = key.split_at(key.len().min(self.shape.prefix_bytes));
+        if !is_equal(prefix, self.prefix()) {
+            return Found::Nothing;
+        }
+        for n in kernels().positions(self.fingerprints(), fingerprint) {
+            // It is nearly always the one: its value comes while tag and key do.
+            let Range { start, end } = self.value_range(n);
+            let value = &self.image[start..end];
+            if let (Some(first), Some(last)) = (value.first(), value.last()) {
+                simd::prefetch(first);
+                simd::prefetch(last);
+            }
+            let word = self.tag_word(n);
+            if is_equal(self.suffix(n), suffix) && word >> 8 <= seq.get() {
+                return Found::Entry(tag_of(word), value);
+            }
+        }
+        let is_last = || self.suffix(self.entries() - 1) == suffix;
+        if self.goes_on() && is_last() { Found::GoesOn } else { Found::Nothing }
+    }
+}
+
+/// The tag with these bits, which stand in a checked block.
+#[inline]
+fn tag_of(word: u64) -> Tag {
+    Tag::from_u64(word).expect("the kinds of a checked block are known")
+}
+
+/// Whether two keys are the same. Nearly all are short, and then it takes no call.
+#[inline]
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.len() > 16 {
+        return a == b;
+    }
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // Two pieces cover the key; where they overlap they say the same.
+        (Some(a), Some(b), Some(a_end), Some(b_end)) => a == b && a_end == b_end,
+        _ => a.iter().zip(b).all(|(a, b)| a == b),
     }
 }
 
@@ -319,10 +347,7 @@ impl Piece for BlockRef<'_> {
             let outside = "columns that reach out";
             return Err(at.corrupt("columns", "columns inside the block", outside));
         };
-        check_padding(&block, at)?;
-        check_lengths(&block, at)?;
-        check_tags(&block, header.tombstones, at)?;
-        check_order(&block, at)
+        block_check::check_columns(&block, at)
     }
 }
 
@@ -352,88 +377,4 @@ fn check_header(header: &Header, slot_bytes: usize, at: At) -> Result<()> {
         "fixed lengths",
         "zero where lengths vary",
     )
-}
-
-fn check_padding(block: &BlockRef<'_>, at: At) -> Result<()> {
-    let layout = &block.layout;
-    let prefix_end = HEADER_BYTES + block.shape.prefix_bytes;
-    let fingerprints_end = layout.fingerprints + block.entries();
-    at.require_zero(&block.image[prefix_end..layout.fingerprints], "padding")?;
-    at.require_zero(&block.image[fingerprints_end..layout.heads], "padding")
-}
-
-/// Every key and value lies inside its column, and together they fill it.
-fn check_lengths(block: &BlockRef<'_>, at: At) -> Result<()> {
-    let shape = &block.shape;
-    let columns = [
-        (FIXED_SUFFIX, block.suffix_bytes, block.layout.key_offsets, shape.suffix_bytes),
-        (FIXED_VALUE, block.value_bytes, block.layout.value_offsets, shape.value_bytes),
-    ];
-    for (fixed, each_bytes, column, total_bytes) in columns {
-        if shape.has(fixed) {
-            at.expect("length of a column", shape.entries * each_bytes, total_bytes)?;
-            continue;
-        }
-        let mut end = 0;
-        for n in 0..shape.entries {
-            let range = block.offsets(column, n);
-            at.require(range.start == end && range.end >= end, "offsets", "ascending from 0")?;
-            end = range.end;
-        }
-        at.expect("last offset", total_bytes, end)?;
-    }
-    for n in 0..shape.entries {
-        let key_bytes = shape.prefix_bytes + block.suffix(n).len();
-        at.require(key_bytes <= KEY_BYTES_MAX, "key", "at most 65,535 bytes")?;
-        at.require(block.value_range(n).len() <= VALUE_BYTES_MAX, "value", "at most 64 MiB")?;
-    }
-    Ok(())
-}
-
-fn check_tags(block: &BlockRef<'_>, tombstones: u16, at: At) -> Result<()> {
-    let mut found = 0;
-    for n in 0..block.entries() {
-        let word = block.tag_word(n);
-        at.require(word >= block.tag_base, "tags", "at or over their base")?;
-        match Tag::from_u64(word) {
-            None if Kind::RESERVED.contains(&(word as u8)) => {
-                let text = format!(
-                    "{} at offset {}: an entry of kind {}, which this build does not have",
-                    at.file, at.offset, word as u8
-                );
-                return Err(Error::new(ErrorKind::Unsupported, text));
-            }
-            None => return Err(at.corrupt("kind", "1 (put) or 2 (delete)", word as u8)),
-            Some(tag) if tag.is_delete() => {
-                at.require(block.value_range(n).is_empty(), "tombstone", "no value")?;
-                found += 1;
-            }
-            Some(_) => {}
-        }
-    }
-    at.expect("tombstones", tombstones, found)
-}
-
-/// Entries ascend, and the sampled heads are theirs.
-fn check_order(block: &BlockRef<'_>, at: At) -> Result<()> {
-    let mut distinct = true;
-    let (mut last, mut last_head) = (block.suffix(0), block.suffix_head(0));
-    for n in 1..block.entries() {
-        let suffix = block.suffix(n);
-        let suffix_head = block.suffix_head(n);
-        // Nearly always the heads decide.
-        if last_head >= suffix_head {
-            let order = last.cmp(suffix);
-            distinct &= order.is_ne();
-            let order = order.then_with(|| block.tag_word(n).cmp(&block.tag_word(n - 1)));
-            at.require(order.is_lt(), "order", "entries in ascending order")?;
-        }
-        (last, last_head) = (suffix, suffix_head);
-    }
-    at.expect("distinct keys", distinct, block.is_distinct())?;
-    for group in 0..block.shape.heads() {
-        let expected = block.suffix_head(group << HEAD_SHIFT);
-        at.expect("sampled head", expected, block.head(group))?;
-    }
-    Ok(())
 }

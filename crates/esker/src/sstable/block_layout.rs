@@ -66,7 +66,7 @@ impl Shape {
         if self.has(WIDE) { 4 } else { 2 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn layout(&self) -> Layout {
         let offsets_bytes = (self.entries + 1) * self.offset_bytes();
         let unless = |flag| if self.has(flag) { 0 } else { offsets_bytes };
@@ -106,8 +106,9 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads the front of a block; `bytes` has at least [`HEADER_BYTES`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(bytes: &[u8]) -> Self {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().expect("a block has a header");
         Self {
             image_bytes: u32_at(bytes, 8),
             stored_bytes: u32_at(bytes, 12),
@@ -141,7 +142,7 @@ impl Header {
 
     /// The columns of an image with this header: totals are where the columns of variable lengths
     /// say, and what is left for the values. `None` if they lie outside.
-    #[inline]
+    #[inline(always)]
     pub(super) fn columns(&self, image: &[u8]) -> Option<(Shape, Layout)> {
         let entries = usize::from(self.entries);
         let mut shape = Shape {

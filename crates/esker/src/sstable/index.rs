@@ -127,6 +127,7 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
     }
 
     /// Where child `n` lies.
+    #[inline]
     pub(super) fn child(&self, n: usize) -> Span {
         let offset =
             |n| u64::from(u32_at(&self.bytes, self.layout().offsets + 4 * n)) * ALIGN as u64;
@@ -151,18 +152,24 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
 
     /// The last child whose separator is at or before the key with this suffix (behind the
     /// table's prefix) and which does not begin in the middle of its versions; the first child
-    /// if all are after it.
-    pub(super) fn find(&self, suffix: &[u8]) -> usize {
-        let key_head = head(suffix);
+    /// if all are after it. `suffix_head` is the suffix's [`head`].
+    #[inline]
+    pub(super) fn find(&self, suffix: &[u8], suffix_head: u64) -> usize {
         let column = &self.bytes[HEADER_BYTES..HEADER_BYTES + 8 * self.children];
-        let mut after = kernels().le_heads_below(column, key_head);
-        if after < self.children && self.head(after) == key_head {
-            // Equal heads decide nothing.
-            let key = Separator::new(suffix, false);
-            let is_after = |n| self.head(n) > key_head || self.separator(n).order(&key).is_gt();
-            after = first_where(after..self.children, is_after);
+        let mut after = kernels().le_heads_below(column, suffix_head);
+        if after < self.children && self.head(after) == suffix_head {
+            after = self.find_among_equals(after, suffix, suffix_head);
         }
         after.saturating_sub(1)
+    }
+
+    /// The first child from `start` on whose separator is after the suffix, whose head some of
+    /// them share: equal heads decide nothing.
+    #[cold]
+    fn find_among_equals(&self, start: usize, suffix: &[u8], suffix_head: u64) -> usize {
+        let key = Separator::new(suffix, false);
+        let is_after = |n| self.head(n) > suffix_head || self.separator(n).order(&key).is_gt();
+        first_where(start..self.children, is_after)
     }
 
     /// Where its columns begin.
@@ -171,6 +178,7 @@ impl<B: Deref<Target = [u8]>> IndexPage<B> {
         Layout::new(self.children, self.flags)
     }
 
+    #[inline]
     fn head(&self, n: usize) -> u64 {
         u64_at(&self.bytes, HEADER_BYTES + 8 * n)
     }

@@ -5,15 +5,15 @@
 //! so the fast way and the slow one are the same code, and a page that found no frame is used all
 //! the same. A search that goes on ends: each time round it reaches one page more.
 
-use super::block::{Block, BlockRef, Found as InBlock, fingerprint};
-use super::filter::FilterPage;
+use super::block::{BlockRef, Found as InBlock, fingerprint};
+use super::filter::line_of;
 use super::index::IndexPage;
 use super::page::{ALIGN, Span};
 use super::reader::{PageNo, Table};
 use super::{Filters, Lookup};
 use crate::base::error::Result;
-use crate::base::key::{SeqNo, Tag};
-use crate::base::simd;
+use crate::base::key::{SeqNo, Tag, head};
+use crate::base::simd::{self, Line};
 use crate::base::value::Value;
 use crate::cache::{Keep, Page};
 use crate::epoch::{Domain, Guard};
@@ -60,10 +60,9 @@ pub struct Found<'g> {
     /// Its value, for as long as what was in reach stays.
     pub value: &'g [u8],
     table: &'g Table,
-    number: PageNo,
-    span: Span,
-    /// Where in the page the value begins.
-    offset: usize,
+    at: BlockAt,
+    /// The block that the value lies in.
+    block: &'g [u8],
 }
 
 impl<'g> Reach<'g> {
@@ -120,11 +119,20 @@ pub fn with_pages<'t, T>(
 impl Found<'_> {
     /// The value, to keep: copied if it is short or memory is scarce, else sharing its page.
     pub fn to_value(&self) -> Value {
-        if self.value.len() <= COPIED_VALUE_BYTES_MAX || self.table.pool().is_scarce() {
+        if self.value.len() <= COPIED_VALUE_BYTES_MAX {
             return Value::copy_from(self.value);
         }
-        match self.table.counted(self.number, self.span) {
-            Some(page) => share(page, self.offset, self.value.len()),
+        self.to_long_value()
+    }
+
+    #[cold]
+    fn to_long_value(&self) -> Value {
+        if self.table.pool().is_scarce() {
+            return Value::copy_from(self.value);
+        }
+        let offset = self.value.as_ptr().addr() - self.block.as_ptr().addr();
+        match self.table.counted(self.at.number(), self.at.span) {
+            Some(page) => share(page, offset, self.value.len()),
             None => Value::copy_from(self.value),
         }
     }
@@ -137,27 +145,34 @@ pub(super) fn share(page: Page, offset: usize, bytes: usize) -> Value {
 
 impl Table {
     /// Starts to fetch the line of the filter that [`passes`](Self::passes) will look at.
+    #[inline]
     pub fn prefetch_filter(&self, hash: u64, reach: Reach<'_>) {
-        let shape = self.properties.filter;
-        if shape.lines > 0 {
-            let (number, line) = shape.place_of(hash);
-            let span = shape.page(number, self.footer.filter.offset);
-            if let Ok(page) = self.peek(PageNo::Filter(number), span, reach) {
-                simd::prefetch(FilterPage::trusted(page).line(line));
-            }
+        if let Ok(Some(line)) = self.filter_line(hash, reach) {
+            simd::prefetch(line);
         }
     }
 
     /// Whether the filter lets the key with this hash through; true if there is no filter.
     pub fn passes<'t: 'g, 'g>(&'t self, hash: u64, reach: Reach<'g>) -> Peek<bool, Missed<'t>> {
+        let line = self.filter_line(hash, reach)?;
+        Ok(line.is_none_or(|line| self.properties.filter.may_contain(line, hash)))
+    }
+
+    /// The line of the filter that has the bits of the key with this hash, if there is a filter.
+    #[inline]
+    fn filter_line<'t: 'g, 'g>(
+        &'t self,
+        hash: u64,
+        reach: Reach<'g>,
+    ) -> Peek<Option<&'g Line>, Missed<'t>> {
         let shape = self.properties.filter;
         if shape.lines == 0 {
-            return Ok(true);
+            return Ok(None);
         }
         let (number, line) = shape.place_of(hash);
         let span = shape.page(number, self.footer.filter.offset);
-        let page = FilterPage::trusted(self.peek(PageNo::Filter(number), span, reach)?);
-        Ok(page.may_contain(shape, line, hash))
+        let page = self.peek(PageNo::Filter(number), span, reach)?;
+        Ok(Some(line_of(page, line)))
     }
 
     /// The newest version of `key` that a read at `seq` sees, tombstones too.
@@ -176,6 +191,7 @@ impl Table {
     }
 
     /// As [`find`](Self::find), of a key that lies in the table's range.
+    #[inline]
     pub fn find_in_range<'t: 'g, 'g>(
         &'t self,
         key: &[u8],
@@ -184,45 +200,108 @@ impl Table {
         reach: Reach<'g>,
         how: &mut Lookup,
     ) -> Peek<Option<Found<'g>>, Missed<'t>> {
-        if how.filters == Filters::Use && self.properties.filter.lines > 0 {
+        let filter_line = match how.filters {
+            Filters::Use => self.filter_line(hash, reach)?,
+            Filters::Ignore => None,
+        };
+        filter_line.inspect(|line| simd::prefetch(*line));
+        // While the line comes, the leaf of the index is looked for.
+        let suffix = Suffix::new(self.suffix_in_range(key));
+        let leaf = self.leaf_of(suffix, reach);
+        if let Some(line) = filter_line {
             how.filter_probes += 1;
-            if !self.passes(hash, reach)? {
+            if !self.properties.filter.may_contain(line, hash) {
                 how.filter_negatives += 1;
                 return Ok(None);
             }
         }
-        self.locate(key, reach)?.search(key, hash, seq, reach, how)
+        self.locate_in(leaf?, suffix, reach)?.search(key, hash, seq, reach, how)
     }
 
     /// The block in which the versions of `key`, which lies in the table's range, begin if there
-    /// are any.
+    /// are any. Starts to fetch what a search in it will look at first.
     pub fn locate<'t: 'g, 'g>(
         &'t self,
         key: &[u8],
         reach: Reach<'g>,
     ) -> Peek<Located<'t, 'g>, Missed<'t>> {
-        let at = BlockAt::of_suffix(self, self.suffix_in_range(key), reach)?;
-        let (number, span) = at.page();
-        Ok(Located { block: self.peek(number, span, reach)?, at })
+        let suffix = Suffix::new(self.suffix_in_range(key));
+        self.locate_in(self.leaf_of(suffix, reach)?, suffix, reach)
+    }
+
+    #[inline(always)]
+    fn locate_in<'t: 'g, 'g>(
+        &'t self,
+        leaf: LeafAt<'g>,
+        suffix: Suffix<'_>,
+        reach: Reach<'g>,
+    ) -> Peek<Located<'t, 'g>, Missed<'t>> {
+        let at = leaf.find(suffix);
+        let block = at.peek(self, reach)?;
+        prefetch_front(block);
+        Ok(Located { table: self, at, block })
+    }
+
+    /// The leaf of the index below which the versions of the key with this suffix begin.
+    #[inline(always)]
+    fn leaf_of<'t: 'g, 'g>(
+        &'t self,
+        suffix: Suffix<'_>,
+        reach: Reach<'g>,
+    ) -> Peek<LeafAt<'g>, Missed<'t>> {
+        let top = IndexPage::trusted(self.peek(PageNo::Top, self.footer.index_top, reach)?);
+        if !self.has_root() {
+            return Ok(LeafAt { number: 0, page: top });
+        }
+        let number = top.find(suffix.bytes, suffix.head);
+        let page = self.peek(PageNo::Leaf(number), top.child(number), reach)?;
+        Ok(LeafAt { number, page: IndexPage::trusted(page) })
+    }
+}
+
+/// What follows the table's prefix in a key that is looked for.
+#[derive(Clone, Copy)]
+struct Suffix<'k> {
+    bytes: &'k [u8],
+    head: u64,
+}
+
+impl<'k> Suffix<'k> {
+    #[inline]
+    fn new(bytes: &'k [u8]) -> Self {
+        Self { bytes, head: head(bytes) }
+    }
+}
+
+/// A leaf of the index.
+#[derive(Clone, Copy)]
+struct LeafAt<'g> {
+    /// Which child of the top it is; 0 if it is the top itself.
+    number: usize,
+    page: IndexPage<&'g [u8]>,
+}
+
+impl LeafAt<'_> {
+    #[inline(always)]
+    fn find(self, suffix: Suffix<'_>) -> BlockAt {
+        let child = self.page.find(suffix.bytes, suffix.head);
+        BlockAt { leaf: self.number, child, span: self.page.child(child) }
     }
 }
 
 /// The block that may hold a key, found and not looked into yet.
 pub struct Located<'t, 'g> {
-    at: BlockAt<'t, 'g>,
+    table: &'t Table,
+    at: BlockAt,
     block: &'g [u8],
 }
 
 impl<'t: 'g, 'g> Located<'t, 'g> {
-    /// Starts to fetch what a search will look at first.
-    pub fn prefetch(&self) {
-        prefetch_front(self.block);
-    }
-
     /// The newest version of `key` that a read at `seq` sees, tombstones too.
     ///
     /// # Errors
     /// A page that is not in memory.
+    #[inline(always)]
     pub fn search(
         mut self,
         key: &[u8],
@@ -231,86 +310,86 @@ impl<'t: 'g, 'g> Located<'t, 'g> {
         reach: Reach<'g>,
         how: &mut Lookup,
     ) -> Peek<Option<Found<'g>>, Missed<'t>> {
-        self.prefetch();
         loop {
-            let block: BlockRef<'g> = Block::trusted(self.block);
             how.blocks_read += 1;
-            match block.find(key, fingerprint(hash), seq) {
-                InBlock::Entry(n) => {
-                    let (tag, range) = (block.tag(n), block.value_range(n));
-                    let (offset, value) = (range.start, block.into_value(range));
-                    let ((number, span), table) = (self.at.page(), self.at.table);
-                    return Ok(Some(Found { tag, offset, value, table, number, span }));
+            match BlockRef::trusted(self.block).find(key, fingerprint(hash), seq) {
+                InBlock::Entry(tag, value) => {
+                    let Self { table, at, block } = self;
+                    return Ok(Some(Found { tag, value, table, at, block }));
                 }
-                InBlock::GoesOn if self.at.move_next(reach)? => {
-                    let (number, span) = self.at.page();
-                    self.block = self.at.table.peek(number, span, reach)?;
-                }
-                InBlock::GoesOn | InBlock::Nothing => return Ok(None),
+                InBlock::Nothing => return Ok(None),
+                InBlock::GoesOn => {}
             }
+            let Some(at) = self.at.next(self.table, reach)? else { return Ok(None) };
+            self = Self { block: at.peek(self.table, reach)?, at, ..self };
         }
     }
 }
 
 /// Asks memory for the front of a block, where a search in it begins.
+#[inline]
 pub(super) fn prefetch_front(block: &[u8]) {
     let (lines, _) = block.as_chunks::<ALIGN>();
     lines.iter().take(LINES_OF_FRONT).for_each(simd::prefetch);
 }
 
-/// A data block's place in the index, for a moment.
-pub(super) struct BlockAt<'t, 'g> {
-    table: &'t Table,
-    top: IndexPage<&'g [u8]>,
-    leaf_number: usize,
-    leaf: IndexPage<&'g [u8]>,
-    child: usize,
+/// A data block's place in the index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockAt {
+    /// Which child of the top its leaf is; 0 if the top itself is the leaf.
+    pub(super) leaf: usize,
+    /// Which child of the leaf it is.
+    pub(super) child: usize,
+    /// Where it lies in the file.
+    pub(super) span: Span,
 }
 
-impl<'t: 'g, 'g> BlockAt<'t, 'g> {
+impl BlockAt {
     /// The block in which the versions of the key behind the table's prefix begin.
-    pub(super) fn of_suffix(
+    #[inline]
+    pub(super) fn of_suffix<'t: 'g, 'g>(
         table: &'t Table,
         suffix: &[u8],
         reach: Reach<'g>,
     ) -> Peek<Self, Missed<'t>> {
+        let suffix = Suffix::new(suffix);
+        Ok(table.leaf_of(suffix, reach)?.find(suffix))
+    }
+
+    /// The next block; `None` if this is the last.
+    #[cold]
+    fn next<'t: 'g, 'g>(
+        self,
+        table: &'t Table,
+        reach: Reach<'g>,
+    ) -> Peek<Option<Self>, Missed<'t>> {
         let top = IndexPage::trusted(table.peek(PageNo::Top, table.footer.index_top, reach)?);
-        if !table.has_root() {
-            return Ok(Self { table, leaf: top, leaf_number: 0, child: top.find(suffix), top });
+        let leaf_at = |leaf: usize| -> Peek<_, Missed<'t>> {
+            if !table.has_root() {
+                return Ok((leaf == 0).then_some(top));
+            }
+            if leaf >= top.children() {
+                return Ok(None);
+            }
+            let page = table.peek(PageNo::Leaf(leaf), top.child(leaf), reach)?;
+            Ok(Some(IndexPage::trusted(page)))
+        };
+        for (leaf, child) in [(self.leaf, self.child + 1), (self.leaf + 1, 0)] {
+            if let Some(page) = leaf_at(leaf)?.filter(|page| child < page.children()) {
+                return Ok(Some(Self { leaf, child, span: page.child(child) }));
+            }
         }
-        let leaf_number = top.find(suffix);
-        let page = table.peek(PageNo::Leaf(leaf_number), top.child(leaf_number), reach)?;
-        let leaf = IndexPage::trusted(page);
-        Ok(Self { table, leaf, leaf_number, child: leaf.find(suffix), top })
+        Ok(None)
     }
 
-    fn enter_leaf(&mut self, number: usize, reach: Reach<'g>) -> Peek<(), Missed<'t>> {
-        let page = self.table.peek(PageNo::Leaf(number), self.top.child(number), reach)?;
-        self.leaf = IndexPage::trusted(page);
-        self.leaf_number = number;
-        Ok(())
+    /// The block, if it is in memory.
+    #[inline]
+    fn peek<'t: 'g, 'g>(self, table: &'t Table, reach: Reach<'g>) -> Peek<&'g [u8], Missed<'t>> {
+        table.peek(self.number(), self.span, reach)
     }
 
-    /// The number of the leaf, that of its child, and where the block lies.
-    pub(super) fn numbers(&self) -> (usize, usize, Span) {
-        (self.leaf_number, self.child, self.leaf.child(self.child))
-    }
-
-    fn page(&self) -> (PageNo, Span) {
-        let number = PageNo::Block { leaf: self.leaf_number, child: self.child };
-        (number, self.leaf.child(self.child))
-    }
-
-    /// To the next block; false if this is the last.
-    fn move_next(&mut self, reach: Reach<'g>) -> Peek<bool, Missed<'t>> {
-        if self.child + 1 < self.leaf.children() {
-            self.child += 1;
-        } else if self.table.has_root() && self.leaf_number + 1 < self.top.children() {
-            self.enter_leaf(self.leaf_number + 1, reach)?;
-            self.child = 0;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
+    #[inline]
+    pub(super) fn number(self) -> PageNo {
+        PageNo::Block { leaf: self.leaf, child: self.child }
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - `page`: checksummed pieces, the unit of everything below
-//! - `block`, `block_builder`, `block_layout`: entries as columns
+//! - `block`, `block_builder`, `block_check`, `block_layout`: entries as columns
 //! - `index`: which block holds a key
 //! - `filter`: which keys surely are not there
 //! - `footer`: where everything is, and what the table holds
@@ -47,6 +47,7 @@ use crate::base::range::KeyRange;
 
 mod block;
 mod block_builder;
+mod block_check;
 mod block_layout;
 mod cursor;
 mod describe;

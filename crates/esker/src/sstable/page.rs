@@ -102,10 +102,11 @@ impl At {
 
     /// `Ok` if all of `padding` is zero.
     pub(super) fn require_zero(&self, padding: &[u8], what: &str) -> Result<()> {
-        match padding.iter().find(|byte| **byte != 0) {
-            None => Ok(()),
-            Some(byte) => Err(self.corrupt(what, "zero bytes", format_args!("{byte:#04x}"))),
+        let bits = padding.iter().fold(0, |bits, byte| bits | byte);
+        if bits == 0 {
+            return Ok(());
         }
+        Err(self.corrupt(what, "zero bytes", format_args!("bits {bits:#04x}")))
     }
 }
 
@@ -174,20 +175,24 @@ pub(super) fn check(piece: &[u8], place: Place, at: At) -> Result<()> {
 }
 
 /// The little-endian `u16` at `offset`, which the caller has checked to lie inside.
+#[inline]
 pub(super) fn u16_at(bytes: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, offset))
 }
 
 /// The little-endian `u32` at `offset`, which the caller has checked to lie inside.
+#[inline]
 pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, offset))
 }
 
 /// The little-endian `u64` at `offset`, which the caller has checked to lie inside.
+#[inline]
 pub(super) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, offset))
 }
 
+#[inline]
 fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     bytes[offset..offset + N].try_into().expect("a slice of N bytes")
 }

@@ -36,7 +36,7 @@ impl BlockPlace {
         };
         with_pages(table.pool().domain(), &mut Lookup::default(), |reach, _| {
             let at = BlockAt::of_suffix(table, suffix, reach)?;
-            let (leaf_number, child, span) = at.numbers();
+            let BlockAt { leaf: leaf_number, child, span } = at;
             Ok(Self { leaf_number, child, span, leaf: None, keep })
         })
     }

@@ -154,8 +154,9 @@ impl Table {
         self.footer.leaves().bytes > 0
     }
 
-    /// A page that is in memory, for a moment.
-    #[inline]
+    /// A page that is in memory, for a moment. Always in line: its callers know which kind of page
+    /// they ask for.
+    #[inline(always)]
     pub(super) fn peek<'t: 'g, 'g>(
         &'t self,
         number: PageNo,
@@ -205,7 +206,7 @@ impl Table {
 
     /// The map that has this page's slot; `None` if the index page above was never read, or has
     /// no such child.
-    #[inline]
+    #[inline(always)]
     fn map_of(&self, number: PageNo) -> Option<(&FrameMap, usize)> {
         match number {
             PageNo::Top => Some((&self.top, 0)),

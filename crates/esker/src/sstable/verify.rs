@@ -201,7 +201,7 @@ impl<'a> Walk<'a> {
         let shape = self.properties.filter;
         let (page, line) = shape.place_of(hash);
         let page = self.filter.get(page as usize);
-        page.is_none_or(|page| page.may_contain(shape, line, hash))
+        page.is_none_or(|page| shape.may_contain(page.line(line), hash))
     }
 
     fn compare_totals(&self, at: At) -> Result<()> {

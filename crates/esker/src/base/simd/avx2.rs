@@ -1,17 +1,19 @@
 //! The kernels for vectors of 32 bytes.
 
 use std::arch::x86_64::{
-    __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8, _mm256_and_si256,
-    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmpeq_epi8,
-    _mm256_cmpgt_epi32, _mm256_cmpgt_epi64, _mm256_extract_epi64, _mm256_loadu_si256,
-    _mm256_movemask_epi8, _mm256_mullo_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi8,
-    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi32, _mm256_setzero_si256,
-    _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srli_epi32, _mm256_sub_epi64, _mm256_testc_si256,
-    _mm256_xor_si256,
+    __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8, _mm256_add_epi64,
+    _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_cmpeq_epi8, _mm256_cmpgt_epi32, _mm256_cmpgt_epi64, _mm256_extract_epi64,
+    _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_mul_epu32, _mm256_mullo_epi32,
+    _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_epi64x,
+    _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi32, _mm256_slli_epi32,
+    _mm256_sllv_epi32, _mm256_srli_epi32, _mm256_srli_epi64, _mm256_storeu_si256, _mm256_sub_epi64,
+    _mm256_testc_si256, _mm256_xor_si256,
 };
 
 use super::scalar::LINE_POWERS;
-use super::{Kernels, Line, as_bytes, narrow, scalar};
+use super::stripes::{Stripe, Sums};
+use super::{Kernels, Line, as_bytes, narrow, scalar, stripes};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -20,6 +22,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     matches,
     line_holds,
     line_add: scalar::line_add,
+    hash_long,
 };
 
 #[target_feature(enable = "avx2")]
@@ -95,6 +98,33 @@ fn line_holds(line: &Line, hash: u32, bits: u32) -> bool {
     _mm256_testc_si256(_mm256_castps_si256(words), wanted) == 1
 }
 
+#[target_feature(enable = "avx2")]
+fn hash_long(bytes: &[u8], seed: u64) -> u64 {
+    stripes::hash_long(bytes, seed, |sums, stripes, secret| take_in(sums, stripes, secret))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn take_in(sums: &mut Sums, stripes: &[Stripe], secret: &[u8]) {
+    let (halves, _) = sums.as_chunks_mut::<4>();
+    let mut held = [load(&halves[0]), load(&halves[1])];
+    for (n, stripe) in stripes.iter().enumerate() {
+        let (data, _) = stripe.as_chunks::<32>();
+        let (secret, _) = stripes::part(secret, n).as_chunks::<32>();
+        for half in 0..2 {
+            let data = load(&data[half]);
+            let mixed = _mm256_xor_si256(data, load(&secret[half]));
+            let products = _mm256_mul_epu32(mixed, _mm256_srli_epi64::<32>(mixed));
+            let beside = _mm256_shuffle_epi32::<0b01_00_11_10>(data);
+            held[half] = _mm256_add_epi64(held[half], _mm256_add_epi64(products, beside));
+        }
+    }
+    for half in 0..2 {
+        // SAFETY: four numbers of 8 bytes that a mutable reference leads to may be written.
+        unsafe { _mm256_storeu_si256(halves[half].as_mut_ptr().cast(), held[half]) };
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load<T: Lanes>(bytes: &T) -> __m256i {
@@ -108,4 +138,5 @@ fn load<T: Lanes>(bytes: &T) -> __m256i {
 trait Lanes {}
 impl Lanes for [u8; 32] {}
 impl Lanes for [u32; 8] {}
+impl Lanes for [u64; 4] {}
 impl Lanes for [[u8; 8]; 4] {}

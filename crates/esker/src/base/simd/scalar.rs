@@ -1,9 +1,18 @@
 //! The kernels without vectors: what the others must equal, and what runs where they do not.
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::{Kernels, LINE_BITS_MAX, Line};
 
-pub(super) static KERNELS: Kernels =
-    Kernels { name: "scalar", heads_below, le_heads_below, matches, line_holds, line_add };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    heads_below,
+    le_heads_below,
+    matches,
+    line_holds,
+    line_add,
+    hash_long: xxh3_64_with_seed,
+};
 
 /// An odd number near 2³² divided by the golden ratio: multiples of it spread well.
 const LINE_STEP: u32 = 0x9e37_79b9;

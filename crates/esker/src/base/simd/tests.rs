@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::scalar::line_bits;
-use super::{Kernels, LINE_BITS_MAX, Line, available, kernels};
+use super::{Kernels, LINE_BITS_MAX, LONG_BYTES_MIN, Line, available, kernels};
 
 /// Lengths of columns: all up to some vectors, and some hundreds.
 fn lengths() -> impl Strategy<Value = usize> {
@@ -49,6 +49,21 @@ fn expected_bits(hash: u32, bits: u32) -> Line {
 
 fn contains(line: &Line, wanted: &Line) -> bool {
     line.iter().zip(wanted).all(|(have, want)| have & want == *want)
+}
+
+#[test]
+fn hash_long_is_xxh3() {
+    let bytes: Vec<u8> =
+        (0..20_000_u32).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    let lengths = (LONG_BYTES_MIN..2_200).chain([8_184, 8_192, 19_900]);
+    for (n, length) in lengths.enumerate() {
+        let seed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let input = &bytes[n % 9..][..length];
+        let expected = xxhash_rust::xxh3::xxh3_64_with_seed(input, seed);
+        for set in available() {
+            assert_eq!(set.hash_long(input, seed), expected, "{} of {length} bytes", set.name());
+        }
+    }
 }
 
 proptest! {
