@@ -25,6 +25,7 @@ use crate::sstable::{Located, Lookup, Reach, with_pages};
 const GROUP: usize = 16;
 
 /// How far the look-up of one key has come.
+#[expect(clippy::large_enum_variant, reason = "there are few, on the stack, for a moment")]
 enum Progress<'v, 'g> {
     /// Not in a memtable; these tables have it in their range.
     InRange(Candidates<'v>),
