@@ -18,6 +18,10 @@
 //! Pages longer than a frame (an entry over the block size, the root of a large index) get memory
 //! of their own and a number behind those of the frames; otherwise they are treated alike.
 //!
+//! Whoever asks for a page knows how long it is, or the page says it itself: a compressed block is
+//! as long as its header says, which nobody knows before it was read. Of such a page all of its
+//! frame is shown.
+//!
 //! Eviction is CLOCK: a use sets a bit if it is clear, the hand clears set bits and evicts where
 //! it finds one clear. When nothing can be had at once a load reads into memory of its own, which
 //! ends with the read.
@@ -48,5 +52,5 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
-pub use page::{FrameMap, Keep, Page};
+pub use page::{Entered, FrameMap, Keep, Page};
 pub use pool::FramePool;
