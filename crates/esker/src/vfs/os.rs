@@ -16,7 +16,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -26,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use litemap::LiteMap;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -41,7 +41,7 @@ pub struct OsDisk {
     path: PathBuf,
     log_writes: LogWrites,
     /// The mapped log segments and spares, by their present names.
-    pages: Mutex<BTreeMap<FileName, Arc<Pages>>>,
+    pages: Mutex<LiteMap<FileName, Arc<Pages>>>,
 }
 
 /// How the bytes of log segments reach the operating system.
@@ -462,7 +462,7 @@ impl fmt::Debug for OsRead {
 }
 
 /// Directories that this process has locked, by device and inode.
-static LOCKED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+static LOCKED: Mutex<LiteMap<(u64, u64), ()>> = Mutex::new(LiteMap::new());
 
 struct OsLock {
     directory: (u64, u64),
@@ -476,7 +476,7 @@ impl OsLock {
         let stat = rustix::fs::fstat(&disk.dir).map_err(explain)?;
         #[allow(clippy::unnecessary_cast, reason = "narrower, or signed, on other systems")]
         let directory = (stat.st_dev as u64, stat.st_ino as u64);
-        if !lock(&LOCKED).insert(directory) {
+        if lock(&LOCKED).insert(directory, ()).is_some() {
             return Err(locked(disk, "this process"));
         }
         // From here on dropping gives the entry in the set back.
