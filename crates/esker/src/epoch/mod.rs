@@ -127,7 +127,9 @@ impl Domain {
         let pins = slot.pins.load(Relaxed);
         slot.pins.store(pins + 1, Relaxed);
         if pins == 0 {
-            slot.epoch.store(self.epoch.load(Acquire), Relaxed);
+            // Who sees this epoch does not look for the pin before it, perhaps another thread's:
+            // what was read under that one was read before this store.
+            slot.epoch.store(self.epoch.load(Acquire), Release);
             // Either a later question sees this slot, or what this thread reads from here on is
             // what was there after the thing in question had been taken out: see `is_quiet`.
             fence(SeqCst);
