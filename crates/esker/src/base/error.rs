@@ -93,10 +93,21 @@ impl Error {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
+        Self::corrupt_part(&file, offset, part.into(), &expected, &found)
+    }
+
+    /// The same for all types of file, expected and found: many callers, one copy.
+    fn corrupt_part(
+        file: &dyn fmt::Display,
+        offset: u64,
+        part: Cow<'static, str>,
+        expected: &dyn fmt::Display,
+        found: &dyn fmt::Display,
+    ) -> Self {
         let place = Corruption {
             file: file.to_string(),
             offset,
-            part: part.into(),
+            part,
             expected: expected.to_string(),
             found: found.to_string(),
         };

@@ -13,7 +13,6 @@
 //!
 //! A level is searched by halving, so a plan costs a pass over the tables of two levels.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::base::invariant;
@@ -106,8 +105,8 @@ pub struct PickState<'v> {
     /// In the order of C1.
     pub(super) levels: [Vec<PickTable<'v>>; LEVELS],
     pub(super) policy: Policy,
-    /// Inputs of running plans.
-    busy: BTreeSet<TableId>,
+    /// Inputs of running plans, ascending.
+    busy: Vec<TableId>,
     /// Levels and ranges that running plans write.
     written: Vec<(usize, KeyRange)>,
 }
@@ -250,7 +249,7 @@ impl<'v> PickState<'v> {
             let ascend = level.windows(2).all(|pair| pair[0].range.hi() < pair[1].range.lo());
             invariant!(C1, ascend, "a level is {level:?}");
         }
-        Self { levels, policy, busy: BTreeSet::new(), written: Vec::new() }
+        Self { levels, policy, busy: Vec::new(), written: Vec::new() }
     }
 
     /// Sweeps that begin take no more of L0 than this, the oldest tables first.
@@ -263,6 +262,7 @@ impl<'v> PickState<'v> {
     /// The same while `plan` is being carried out.
     pub fn with_running(mut self, plan: &CompactionPlan) -> Self {
         self.busy.extend(plan.inputs.iter().flat_map(|(_, ids)| ids));
+        self.busy.sort_unstable();
         self.written.push((plan.target, plan.range.clone()));
         self
     }
@@ -345,7 +345,7 @@ impl<'v> PickState<'v> {
     fn may_move(&self, run: &Run) -> bool {
         let target = run.level + 1;
         let mut ranges: Vec<_> = self.tables(run).iter().map(|table| table.range).collect();
-        ranges.sort_by(|a, b| a.lo().cmp(b.lo()));
+        ranges.sort_unstable_by(|a, b| a.lo().cmp(b.lo()));
         let disjoint = ranges.windows(2).all(|pair| pair[0].hi() < pair[1].lo());
         // What a sweep has left of a table is no table of L1: the dead part would rise again.
         let whole = self.tables(run).iter().all(|table| table.swept_to.is_none());
@@ -433,7 +433,7 @@ impl<'v> PickState<'v> {
             .map(|table| table.range.clone())
             .chain(of_l0)
             .collect();
-        ranges.sort_by(|a, b| a.lo().cmp(b.lo()));
+        ranges.sort_unstable_by(|a, b| a.lo().cmp(b.lo()));
         let mut joined: Vec<KeyRange> = Vec::new();
         for range in ranges {
             match joined.last_mut() {
@@ -490,6 +490,6 @@ impl<'v> PickState<'v> {
     }
 
     pub(super) fn is_busy(&self, table: &PickTable<'_>) -> bool {
-        self.busy.contains(&table.id)
+        self.busy.binary_search(&table.id).is_ok()
     }
 }

@@ -55,7 +55,7 @@ impl Shape {
     /// The levels of which a compaction is due, the most urgent first; of equals the upper one.
     pub fn due(&self) -> Vec<usize> {
         let mut due: Vec<_> = (0..LEVELS).filter(|level| self.is_due(*level)).collect();
-        due.sort_by(|a, b| self.compare_urgency(*a, *b).reverse());
+        due.sort_unstable_by(|a, b| self.compare_urgency(*b, *a).then(a.cmp(b)));
         due
     }
 

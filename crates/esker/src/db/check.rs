@@ -1,7 +1,5 @@
 //! `check`: reads every byte of every table, and compares what depends on each other.
 
-use std::collections::BTreeMap;
-
 use crate::base::error::{Error, Result};
 use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
@@ -24,14 +22,14 @@ impl Store {
         };
         for (core, view, version) in views {
             for level in 0..LEVELS {
-                let metas: BTreeMap<_, _> =
-                    version.level(level).iter().map(|meta| (meta.id, meta)).collect();
+                let metas = version.level(level);
                 for table in view.levels[level].iter() {
                     let summary = table.summary();
                     let name = FileName::Table(summary.id);
-                    let meta = metas.get(&summary.id).ok_or_else(|| {
-                        Error::corrupt(name, 0, "level of a table", format!("L{level}"), "none")
-                    })?;
+                    let meta =
+                        metas.iter().find(|meta| meta.id == summary.id).ok_or_else(|| {
+                            Error::corrupt(name, 0, "level of a table", format!("L{level}"), "none")
+                        })?;
                     if (meta.entries, meta.bytes) != (summary.entries, summary.bytes)
                         || meta.range != summary.range
                     {

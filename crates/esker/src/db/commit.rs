@@ -22,9 +22,11 @@
 //! segment whose header records that length; only then are writes taken again. When a *sync* fails
 //! nobody knows what is on the disk: writes are refused until the store is reopened.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use litemap::LiteMap;
 
 use crate::base::batch::{Op, WriteBatch, decode_ops};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -68,7 +70,7 @@ pub(crate) struct Writer {
     /// The next sequence number.
     pub next_seq: SeqNo,
     /// The active memtables, as published in the views.
-    pub actives: BTreeMap<KeyspaceId, Arc<Memtable>>,
+    pub actives: LiteMap<KeyspaceId, Arc<Memtable>>,
     /// Their bytes together.
     pub active_bytes: u64,
     /// The first sequence number of the active segment.

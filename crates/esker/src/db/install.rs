@@ -12,6 +12,7 @@
 //! neither used nor removed. The next edit then goes into a whole new manifest, written from the
 //! state without the failed edit, and once that one is in force they are garbage.
 
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, ErrorKind, Result};
@@ -38,14 +39,9 @@ impl Store {
         let manifest = self.take_manifest()?;
         let built = {
             let structure = self.structure();
-            build(&structure).map(|(mut edit, found)| {
-                edit.next_file = self.next_file.load(Ordering::Relaxed);
-                edit.horizon = Some(self.syncer.synced());
-                let next = structure.state.apply(&edit);
-                (edit, found, next)
-            })
+            build(&structure).map(|(edit, found)| (self.complete(&structure, edit), found))
         };
-        let (edit, found, next) = match built {
+        let ((edit, next), found) = match built {
             Ok(built) => built,
             Err(error) => {
                 self.give_back_manifest(manifest);
@@ -54,17 +50,36 @@ impl Store {
         };
         #[cfg(any(test, feature = "planted"))]
         self.retire_too_early(&next);
-        match self.write_edit(manifest, &edit) {
-            Ok(manifest) => Ok(self.publish_edit(manifest, next, |s| publish(s, found))),
-            Err(error) => {
-                let mut structure = self.structure();
-                structure.doubtful.extend(new_files);
-                structure.manifest = ManifestSlot::Lost;
-                drop(structure);
-                self.env.notify();
-                Err(error)
-            }
-        }
+        let manifest = self.make_durable(manifest, &edit, new_files)?;
+        let mut structure = self.structure();
+        structure.state = next;
+        let published = publish(&mut structure, found);
+        self.finish_edit(structure, manifest);
+        Ok(published)
+    }
+
+    /// What every edit says besides, and the state after it.
+    fn complete(&self, structure: &Structure, mut edit: Edit) -> (Edit, StoreState) {
+        edit.next_file = self.next_file.load(Ordering::Relaxed);
+        edit.horizon = Some(self.syncer.synced());
+        let next = structure.state.apply(&edit);
+        (edit, next)
+    }
+
+    /// Writes the edit. If that fails, what it names is in doubt until there is a new manifest.
+    fn make_durable(
+        &self,
+        manifest: Option<Manifest>,
+        edit: &Edit,
+        new_files: Vec<FileName>,
+    ) -> Result<Manifest> {
+        self.write_edit(manifest, edit).inspect_err(|_| {
+            let mut structure = self.structure();
+            structure.doubtful.extend(new_files);
+            structure.manifest = ManifestSlot::Lost;
+            drop(structure);
+            self.env.notify();
+        })
     }
 
     /// Waits for the manifest; `None` if it must be written anew.
@@ -143,16 +158,8 @@ impl Store {
         created
     }
 
-    /// After the edit is durable: publish, mark, remove.
-    fn publish_edit<R>(
-        &self,
-        mut manifest: Manifest,
-        next: StoreState,
-        publish: impl FnOnce(&mut Structure) -> R,
-    ) -> R {
-        let mut structure = self.structure();
-        structure.state = next;
-        let published = publish(&mut structure);
+    /// After the edit is published: mark, remove, give the manifest back.
+    fn finish_edit(&self, mut structure: MutexGuard<'_, Structure>, mut manifest: Manifest) {
         let obsolete = std::mem::take(&mut structure.obsolete);
         drop(structure);
         let marked = manifest.mark();
@@ -170,7 +177,6 @@ impl Store {
         };
         drop(structure);
         self.env.notify();
-        published
     }
 
     /// Gives up the space that was set aside for a full disk; `false` if there is none.

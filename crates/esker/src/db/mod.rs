@@ -160,7 +160,7 @@ impl Db {
     pub fn keyspaces(&self) -> Vec<String> {
         let structure = self.store().structure();
         let mut names: Vec<_> = structure.keyspaces.values().map(|k| k.name.clone()).collect();
-        names.sort();
+        names.sort_unstable();
         names
     }
 

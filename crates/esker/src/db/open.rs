@@ -15,9 +15,11 @@
 //! A crash between any two later steps leaves a store that opens the same way again: the old
 //! manifest stays in force until the new one is, and what it names is removed after that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use litemap::LiteMap;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -57,7 +59,7 @@ static INSTANCES: AtomicU64 = AtomicU64::new(1);
 /// What steps 2 to 4 found.
 struct Recovered {
     state: StoreState,
-    memtables: BTreeMap<KeyspaceId, Arc<Memtable>>,
+    memtables: LiteMap<KeyspaceId, Arc<Memtable>>,
     segments: VecDeque<Segment>,
     /// What the first new segment's header names as the one before.
     last_sealed: Option<SealedSegment>,
@@ -128,8 +130,10 @@ fn new_store(env: &dyn Env, settings: &Settings) -> Recovered {
     let log_number = SegmentNo(manifest_number + 1);
     state.next_file = log_number.0 + 1;
     state.log = LogState { sealed: Vec::new(), live_from: log_number, horizon: None };
+    let mut memtables = LiteMap::new();
+    memtables.insert(KeyspaceId::DEFAULT, settings.memtable());
     Recovered {
-        memtables: BTreeMap::from([(KeyspaceId::DEFAULT, settings.memtable())]),
+        memtables,
         segments: VecDeque::new(),
         last_sealed: None,
         next_seq: SeqNo::new(1),
@@ -146,9 +150,11 @@ fn read_log(
     mut state: StoreState,
     settings: &Settings,
 ) -> Result<Recovered> {
-    let memtables: BTreeMap<_, _> =
-        state.keyspaces.keys().map(|id| (*id, settings.memtable())).collect();
-    let mut last_seqs: BTreeMap<SegmentNo, SeqNo> = BTreeMap::new();
+    let mut memtables = LiteMap::new();
+    for id in state.keyspaces.keys() {
+        memtables.insert(*id, settings.memtable());
+    }
+    let mut last_seqs: LiteMap<SegmentNo, SeqNo> = LiteMap::new();
     let log = recover(disk, state.store_id, &state.log, &mut |first, payload, position| {
         let last = replay(&state, &memtables, first, payload, position)?;
         last_seqs.insert(position.segment, last);
@@ -202,7 +208,7 @@ fn first_free_number(state: &StoreState, listing: &Listing) -> Result<u64> {
 /// Inserts what no table holds yet of one batch; returns the batch's last sequence number.
 fn replay(
     state: &StoreState,
-    memtables: &BTreeMap<KeyspaceId, Arc<Memtable>>,
+    memtables: &LiteMap<KeyspaceId, Arc<Memtable>>,
     first: SeqNo,
     payload: &[u8],
     position: LogPosition,
@@ -242,9 +248,9 @@ fn open_tables(
     disk: &dyn Disk,
     recovered: &Recovered,
     pool: &Arc<FramePool>,
-) -> Result<BTreeMap<KeyspaceId, View>> {
+) -> Result<LiteMap<KeyspaceId, View>> {
     let store_id = recovered.state.store_id;
-    let mut views = BTreeMap::new();
+    let mut views = LiteMap::new();
     for (id, keyspace) in &recovered.state.keyspaces {
         let mut view = View::new(Arc::clone(&recovered.memtables[id]));
         view.levels = open_levels(&keyspace.version, &mut |meta| {
@@ -298,20 +304,17 @@ fn assemble(
     settings: Settings,
     pool: Arc<FramePool>,
     recovered: Recovered,
-    mut views: BTreeMap<KeyspaceId, View>,
+    mut views: LiteMap<KeyspaceId, View>,
     manifest: Manifest,
     log: Log,
     listing: &Listing,
 ) -> Arc<Store> {
-    let keyspaces: BTreeMap<_, _> = recovered
-        .state
-        .keyspaces
-        .iter()
-        .map(|(id, keyspace)| {
-            let view = views.remove(id).expect("every keyspace has a view");
-            (*id, KeyspaceCore::new(pool.domain(), *id, keyspace.name.clone(), view))
-        })
-        .collect();
+    let mut keyspaces = LiteMap::new();
+    for (id, keyspace) in recovered.state.keyspaces.iter() {
+        let view = views.remove(id).expect("every keyspace has a view");
+        let core = KeyspaceCore::new(pool.domain(), *id, keyspace.name.clone(), view);
+        keyspaces.insert(*id, core);
+    }
     let mut segments = recovered.segments;
     segments.push_back(Segment {
         number: recovered.log_number,
@@ -361,7 +364,7 @@ fn assemble(
 fn first_structure(
     state: StoreState,
     manifest: Manifest,
-    keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceCore>>,
+    keyspaces: LiteMap<KeyspaceId, Arc<KeyspaceCore>>,
     segments: VecDeque<Segment>,
 ) -> Structure {
     Structure {
@@ -406,13 +409,10 @@ impl Store {
     fn remove_strangers(&self, listing: &Listing) -> Result<()> {
         let structure = self.structure();
         let ManifestSlot::Free(manifest) = &structure.manifest else { return Ok(()) };
-        let live_tables: std::collections::BTreeSet<_> = structure
-            .state
-            .keyspaces
-            .values()
-            .flat_map(|keyspace| keyspace.version.tables())
-            .map(|(_, meta)| meta.id)
-            .collect();
+        let keyspaces = structure.state.keyspaces.values();
+        let tables = keyspaces.flat_map(|keyspace| keyspace.version.tables());
+        let mut live_tables: Vec<_> = tables.map(|(_, meta)| meta.id).collect();
+        live_tables.sort_unstable();
         let strangers: Vec<_> = listing
             .files
             .iter()
@@ -422,7 +422,7 @@ impl Store {
                 FileName::CurrentTmp | FileName::Spare(_) => true,
                 FileName::Manifest(number) => *number != manifest.number(),
                 FileName::Log(number) => !structure.segments.iter().any(|s| s.number == *number),
-                FileName::Table(id) => !live_tables.contains(id),
+                FileName::Table(id) => live_tables.binary_search(id).is_err(),
             })
             .collect();
         drop(structure);

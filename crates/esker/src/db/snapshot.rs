@@ -4,9 +4,10 @@
 //! the list (G4): whoever copied before it was registered keeps every newest version, and those
 //! are what it sees; whoever copies later keeps what it needs.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use litemap::LiteMap;
 
 use crate::base::error::{Error, Result};
 use crate::base::key::SeqNo;
@@ -19,7 +20,7 @@ use crate::read::scan::{Cursor, Iter};
 /// The sequence numbers that live snapshots read at, each with how many do.
 #[derive(Default)]
 pub(crate) struct Snapshots {
-    live: Mutex<BTreeMap<SeqNo, usize>>,
+    live: Mutex<LiteMap<SeqNo, usize>>,
 }
 
 impl Snapshots {

@@ -18,9 +18,11 @@
 //! health           the store's state                                         read or replace
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use litemap::LiteMap;
 
 use crate::base::error::{Error, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo};
@@ -88,7 +90,7 @@ pub(crate) struct Structure {
     /// What the manifest says: every edit in it is durable.
     pub state: StoreState,
     pub manifest: ManifestSlot,
-    pub keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceCore>>,
+    pub keyspaces: LiteMap<KeyspaceId, Arc<KeyspaceCore>>,
     /// Log segments that hold records not yet flushed, oldest first; the last is the active one.
     pub segments: VecDeque<Segment>,
     /// Memtables that wait for their flush, oldest first, over all keyspaces.

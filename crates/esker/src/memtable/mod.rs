@@ -12,8 +12,9 @@
 //!   from each node to its right neighbour.
 //! - **M2** A node's high fence is its right neighbour's low fence, and every node of a level is
 //!   reached from the first one by right links.
-//! - **M3** A node's prefix is what its fences share, at an edge of the tree what all keys share; so
-//!   all keys at or below it have it. A slot's head is the 8 bytes of its key behind the prefix.
+//! - **M3** A node's prefix is what its fences share, at an edge of the tree what all keys share, or
+//!   up to [`PREFIX_SLACK_BYTES`] less; so all keys at or below it have it. A slot's head is the 8
+//!   bytes of its key behind the prefix.
 //! - **M4** The tags of a key's versions descend along the chain, and any version is a logarithmic
 //!   number of steps away.
 //! - **M5** All leaves are equally deep, every node but a single leaf has two slots or more, and a
@@ -81,6 +82,9 @@ pub use self::cursor::MemtableCursor;
 
 /// Slots of a node: 64 heads fill 8 cache lines, which a search asks for all at once.
 const DEFAULT_WIDTH: usize = 64;
+
+/// So many of the 8 bytes of its heads a node may leave to what all of its keys share.
+const PREFIX_SLACK_BYTES: usize = 2;
 
 /// So often a reader tries to find nodes unchanged before it takes the latch. A change takes some
 /// hundred nanoseconds, unless the writer's thread is stopped in the middle of it.

@@ -80,8 +80,9 @@ impl Version {
             removed.iter().map(|(level, id)| (usize::from(*level), *id)).collect();
         wanted.sort_unstable();
         let mut found = Vec::with_capacity(wanted.len());
-        let levels = wanted.iter().map(|(level, _)| *level);
-        for level in levels.collect::<std::collections::BTreeSet<_>>() {
+        let mut levels: Vec<_> = wanted.iter().map(|(level, _)| *level).collect();
+        levels.dedup();
+        for level in levels {
             let tables = self.levels.get_mut(level).ok_or_else(|| no_level(level))?;
             tables.retain(|table| {
                 let gone = wanted.binary_search(&(level, table.id)).is_ok();
@@ -110,10 +111,10 @@ impl Version {
         for level in (0..LEVELS).filter(|level| touched[*level]) {
             let tables = &mut self.levels[level];
             if level == 0 {
-                tables.sort_by_key(|table| std::cmp::Reverse(table.seq_max));
+                tables.sort_unstable_by_key(|table| std::cmp::Reverse(table.seq_max));
                 check_l0(tables)?;
             } else {
-                tables.sort_by(|a, b| a.range.lo().cmp(b.range.lo()));
+                tables.sort_unstable_by(|a, b| a.range.lo().cmp(b.range.lo()));
                 check_sorted(level, tables)?;
             }
         }

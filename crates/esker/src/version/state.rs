@@ -1,7 +1,8 @@
 //! The whole state of a store: what a manifest, read to its end, says.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use litemap::LiteMap;
 
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo};
 use crate::version::levels::Rule;
@@ -16,7 +17,7 @@ pub struct StoreState {
     /// Options that were fixed when the store was created.
     pub fixed: FixedOptions,
     /// The keyspaces.
-    pub keyspaces: BTreeMap<KeyspaceId, KeyspaceState>,
+    pub keyspaces: LiteMap<KeyspaceId, KeyspaceState>,
     /// The first number that no keyspace has used.
     pub next_keyspace: u32,
     /// The first number that no file has used.
@@ -61,7 +62,7 @@ impl StoreState {
         Self {
             store_id,
             fixed,
-            keyspaces: BTreeMap::new(),
+            keyspaces: LiteMap::new(),
             next_keyspace: 0,
             next_file: 0,
             last_seq: SeqNo::ZERO,

@@ -5,7 +5,7 @@
 //! remains of a failed creation. Segments without a header above all that have one may be that,
 //! or a crash took their headers: either way the log ends in front of them.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::base::error::Result;
 use crate::base::key::SegmentNo;
@@ -31,12 +31,14 @@ pub struct Link {
 }
 
 /// The log segments of a directory, and the lengths of their files.
-pub fn log_files(listing: &Listing) -> BTreeMap<SegmentNo, u64> {
-    let log = |(name, bytes): &(FileName, u64)| match name {
-        FileName::Log(segment) => Some((*segment, *bytes)),
-        _ => None,
-    };
-    listing.files.iter().filter_map(log).collect()
+pub fn log_files(listing: &Listing) -> LiteMap<SegmentNo, u64> {
+    let mut files = LiteMap::new();
+    for (name, bytes) in &listing.files {
+        if let FileName::Log(segment) = name {
+            files.insert(*segment, *bytes);
+        }
+    }
+    files
 }
 
 impl Chain {
@@ -44,13 +46,13 @@ impl Chain {
     pub fn find(
         disk: &dyn Disk,
         store_id: u64,
-        files: &BTreeMap<SegmentNo, u64>,
+        files: &LiteMap<SegmentNo, u64>,
         live_from: SegmentNo,
     ) -> Result<Chain> {
         let mut links: Vec<Link> = Vec::new();
         let mut wanted: Option<SegmentNo> = None;
         let mut is_above_all = true;
-        for (&segment, _) in files.range(live_from..).rev() {
+        for (&segment, _) in files.iter().rev().take_while(|(segment, _)| **segment >= live_from) {
             if wanted.is_some_and(|wanted| segment > wanted) {
                 continue;
             }

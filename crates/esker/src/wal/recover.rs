@@ -9,7 +9,7 @@
 //!
 //! Nothing is written but syncs, so a crash at any point leaves the same recovery to be done.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -86,8 +86,12 @@ impl Tail {
         LogPosition { segment: self.segment, offset: self.hole.offset }
     }
 
-    fn bytes_behind(&self, files: &BTreeMap<SegmentNo, u64>) -> u64 {
-        let all: u64 = files.range(self.segment..).map(|(_, bytes)| bytes).sum();
+    fn bytes_behind(&self, files: &LiteMap<SegmentNo, u64>) -> u64 {
+        let all: u64 = files
+            .iter()
+            .filter(|(segment, _)| **segment >= self.segment)
+            .map(|(_, bytes)| bytes)
+            .sum();
         let kept = if files.contains_key(&self.segment) { self.hole.offset } else { 0 };
         all.saturating_sub(kept)
     }
@@ -105,7 +109,7 @@ struct Replay<'a, 'b> {
 
 impl Replay<'_, '_> {
     /// The segments that the manifest vouches for: anything missing is damage.
-    fn sealed(&mut self, sealed: &[SealedSegment], files: &BTreeMap<SegmentNo, u64>) -> Result<()> {
+    fn sealed(&mut self, sealed: &[SealedSegment], files: &LiteMap<SegmentNo, u64>) -> Result<()> {
         let mut prev = None;
         for &segment in sealed {
             let name = FileName::Log(segment.segment);
@@ -253,8 +257,8 @@ impl Replay<'_, '_> {
 
     /// Collects what is stated as durable behind the end: in the rest of its segment, and in all
     /// segments with higher numbers, whether they are in the chain or not.
-    fn look_behind(&mut self, tail: &Tail, files: &BTreeMap<SegmentNo, u64>) -> Result<()> {
-        for (&segment, &bytes) in files.range(tail.segment..) {
+    fn look_behind(&mut self, tail: &Tail, files: &LiteMap<SegmentNo, u64>) -> Result<()> {
+        for (&segment, &bytes) in files.iter().filter(|(segment, _)| **segment >= tail.segment) {
             let mut from = 0;
             if segment == tail.segment {
                 from = tail.hole.offset;

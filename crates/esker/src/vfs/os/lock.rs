@@ -1,10 +1,10 @@
 //! The lock of a directory.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
+use litemap::LiteMap;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
@@ -15,7 +15,7 @@ use crate::base::names::FileName;
 use crate::vfs::LockGuard;
 
 /// Directories that this process has locked, by device and inode.
-static LOCKED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+static LOCKED: Mutex<LiteMap<(u64, u64), ()>> = Mutex::new(LiteMap::new());
 
 /// A locked directory, until it is dropped.
 pub(super) struct OsLock {
@@ -30,7 +30,7 @@ impl OsLock {
         let stat = rustix::fs::fstat(&disk.dir).map_err(explain)?;
         #[allow(clippy::unnecessary_cast, reason = "narrower, or signed, on other systems")]
         let directory = (stat.st_dev as u64, stat.st_ino as u64);
-        if !lock(&LOCKED).insert(directory) {
+        if lock(&LOCKED).insert(directory, ()).is_some() {
             return Err(locked(disk, "this process"));
         }
         // From here on dropping gives the entry in the set back.

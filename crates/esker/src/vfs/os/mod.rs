@@ -23,7 +23,6 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -32,6 +31,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use litemap::LiteMap;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -49,7 +49,7 @@ pub struct OsDisk {
     path: PathBuf,
     log_writes: LogWrites,
     /// The mapped log segments and spares, by their present names.
-    pages: Mutex<BTreeMap<FileName, Arc<Pages>>>,
+    pages: Mutex<LiteMap<FileName, Arc<Pages>>>,
 }
 
 /// How the bytes of log segments reach the operating system.
