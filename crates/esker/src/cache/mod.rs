@@ -44,11 +44,22 @@
 //! Cost: a peek three loads besides the page itself; a count two read-modify-writes of the frame's
 //! state, one to take it and one to give it back; a load the read.
 //!
+//! `loom_tests.rs` plays pools of one or two frames through every order that the memory model
+//! allows: the pool, the epoch and the waiting are the real ones, only the slab is a stand-in.
+//!
 //! Not here: what pages mean and how they are checked (`sstable`).
 
 pub(crate) mod page;
 pub(crate) mod pool;
+#[cfg(not(all(test, loom)))]
 mod slab;
+#[cfg(all(test, loom))]
+mod slab_for_loom;
+#[cfg(all(test, loom))]
+use self::slab_for_loom as slab;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(test)]
 mod tests;
 

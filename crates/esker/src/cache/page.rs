@@ -4,12 +4,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::pool::{FramePool, Owner};
 use crate::base::error::Result;
 use crate::base::invariant;
+use crate::base::sync::AtomicU32;
 use crate::epoch::Guard;
 
 /// In the count of a frame: it has been taken out of its map.

@@ -59,7 +59,6 @@ mod filter;
 mod loom_tests;
 mod node;
 mod search;
-mod sync;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -70,13 +69,13 @@ use std::sync::{Arc, OnceLock};
 use self::filter::Filter;
 use self::node::Torn;
 use self::search::Heads;
-use self::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use self::tree::{Arenas, Tree};
 use crate::base::hash::key_hash;
 use crate::base::invariant;
 use crate::base::key::{SeqNo, Tag};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::simd::kernels;
+use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 
 pub use self::chunk::ChunkPool;
 pub use self::cursor::MemtableCursor;
@@ -261,7 +260,7 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
             if let Ok(found) = look(&self.tree, Heads::ONE_BY_ONE) {
                 return found;
             }
-            sync::spin();
+            crate::base::sync::spin();
         }
         let _latch = self.latch.lock().expect(POISONED);
         look(&self.tree, Heads::ONE_BY_ONE).expect("nobody writes under our latch")

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::entry::Entry;
 use super::node::Node;
-use super::sync::AtomicU64;
 use crate::base::key::head;
 use crate::base::simd::Kernels;
+use crate::base::sync::AtomicU64;
 
 /// How a search reads heads.
 #[derive(Clone, Copy)]

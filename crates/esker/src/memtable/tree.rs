@@ -20,10 +20,10 @@ use super::chunk::ChunkPool;
 use super::entry::{self, ENTRY_ALIGN, Entry, EntryPtr, Header};
 use super::node::{Node, Slot};
 use super::search::{Heads, Search};
-use super::sync::{AtomicPtr, AtomicUsize};
 use crate::base::invariant;
 use crate::base::key::{Tag, shared_prefix_bytes};
 use crate::base::simd::{Kernels, kernels};
+use crate::base::sync::{AtomicPtr, AtomicUsize};
 
 /// What only the writer of a tree has: whoever holds it exclusively is the writer.
 pub(super) struct Arenas {
