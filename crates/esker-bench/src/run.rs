@@ -128,7 +128,9 @@ impl Run<'_> {
         if let Some(db) = &self.db {
             return Ok(db.clone());
         }
-        let mut options = Options::new().durability(self.settings.durability);
+        let mut options = Options::new()
+            .durability(self.settings.durability)
+            .compression(self.settings.compression);
         if let Some(bytes) = self.settings.memory_budget {
             options = options.memory_budget(bytes);
         }

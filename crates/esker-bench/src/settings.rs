@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use esker::Durability;
+use esker::{Compression, Durability};
 use serde::{Deserialize, Serialize};
 
 use crate::entries::{KEY_BYTES_DEFAULT, KEY_BYTES_MAX, KEY_BYTES_MIN, Key};
@@ -27,6 +27,8 @@ pub struct Settings {
     pub threads: usize,
     /// When a write is acknowledged.
     pub durability: Durability,
+    /// How tables of L1 and deeper are compressed.
+    pub compression: Compression,
     /// Where the store is made and left; a temporary directory if not given.
     pub dir: Option<PathBuf>,
     /// What decides every draw.
@@ -49,6 +51,7 @@ impl Default for Settings {
             value_bytes: 100,
             threads: 1,
             durability: Durability::Os,
+            compression: Compression::None,
             dir: None,
             seed: 1,
             memory_budget: None,
@@ -102,6 +105,7 @@ impl Settings {
                 Durability::Os => "os".into(),
                 Durability::Sync => "sync".into(),
             },
+            compression: self.compression.name().into(),
             seed: self.seed,
             memory_budget: self.memory_budget,
             write_rate: self.write_rate,
@@ -118,9 +122,16 @@ pub struct Summary {
     pub value_bytes: usize,
     pub threads: usize,
     pub durability: String,
+    /// Absent from reports that are older than the option.
+    #[serde(default = "no_compression")]
+    pub compression: String,
     pub seed: u64,
     pub memory_budget: Option<u64>,
     pub write_rate: Option<u64>,
+}
+
+fn no_compression() -> String {
+    Compression::None.name().into()
 }
 
 #[cfg(test)]

@@ -48,7 +48,11 @@ impl fmt::Display for Summary {
         let Self { key_bytes, value_bytes, threads, durability, seed, .. } = self;
         let (num, s) = (count(self.num), if *threads == 1 { "" } else { "s" });
         write!(f, "{num} entries of {key_bytes} + {value_bytes} bytes, {threads} thread{s}, ")?;
-        write!(f, "durability {durability}, seed {seed}")
+        write!(f, "durability {durability}, ")?;
+        if self.compression != "none" {
+            write!(f, "compression {}, ", self.compression)?;
+        }
+        write!(f, "seed {seed}")
     }
 }
 

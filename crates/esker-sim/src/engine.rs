@@ -9,7 +9,9 @@ use esker::internals::faults::{
 };
 use esker::internals::names::FileName;
 use esker::internals::{CrashPolicy, PumpEnv, SimDisk};
-use esker::{Db, ErrorKind, Keyspace, Options, Snapshot, Value, WriteBatch, WriteOptions};
+use esker::{
+    Compression, Db, ErrorKind, Keyspace, Options, Snapshot, Value, WriteBatch, WriteOptions,
+};
 
 use crate::fault::{DISK_OPS, Effect, FILE_CLASSES, Fault, Rot, When};
 use crate::ops::{Durability, Move, Policy, Space, Span, Text};
@@ -43,6 +45,7 @@ impl Machine for Simulated {
         // The shape of the levels stays as the first one that opens the store chose it.
         let options =
             if seed.is_multiple_of(2) { Options::tiny() } else { Options::tiny_and_wide() };
+        let options = options.compression_by_level(compression(seed / 2));
         let db = esker::internals::open(self.0.clone(), env.clone(), &options)?;
         Ok(Esker { db, env })
     }
@@ -82,6 +85,18 @@ impl Machine for Simulated {
 
     fn digest(&self) -> u64 {
         self.0.operations_hash()
+    }
+}
+
+/// How the levels are compressed until the store is opened again: not at all, all but L0 in one way,
+/// each in another.
+fn compression(seed: u64) -> [Compression; 7] {
+    let (none, lz4) = (Compression::None, Compression::Lz4);
+    let zstd = if Compression::Zstd.is_built_in() { Compression::Zstd } else { lz4 };
+    match seed % 3 {
+        0 => [none; 7],
+        1 => [none, lz4, lz4, lz4, lz4, lz4, lz4],
+        _ => [lz4, zstd, lz4, none, zstd, none, zstd],
     }
 }
 
@@ -222,6 +237,7 @@ impl Store for Esker {
             figures.sweep_steps += stats.sweep_steps;
             for level in keyspace.levels() {
                 figures.tables[level.level] += level.tables;
+                figures.compressed_levels += usize::from(level.uncompressed_bytes > level.bytes);
             }
         }
         figures

@@ -34,6 +34,7 @@ impl Reached {
                 self.add(&format!("tables in L{level}"), 1);
             }
         }
+        self.add("levels with compressed tables", figures.compressed_levels as u64);
     }
 
     /// How often a place was visited.

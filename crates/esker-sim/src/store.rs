@@ -183,4 +183,6 @@ pub struct Figures {
     pub sweep_steps: u64,
     /// Tables now, by level, over all keyspaces.
     pub tables: [usize; 7],
+    /// Levels now that have compressed tables, over all keyspaces.
+    pub compressed_levels: usize,
 }

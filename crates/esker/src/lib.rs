@@ -69,3 +69,4 @@ pub use db::options::{Durability, Options, WriteOptions};
 pub use db::snapshot::Snapshot;
 pub use db::stats::{LevelInfo, Stats};
 pub use read::scan::{Cursor, Iter};
+pub use sstable::Compression;

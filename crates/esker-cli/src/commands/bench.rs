@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use esker_bench::{Comparison, Report, Settings, Workload};
 
 use crate::commands::Durability;
@@ -48,6 +48,9 @@ pub struct Bench {
     /// When a write is answered
     #[arg(long, value_enum, default_value_t = Durability::Os)]
     durability: Durability,
+    /// How tables of L1 and deeper are compressed
+    #[arg(long, value_enum, default_value_t = Compression::None)]
+    compression: Compression,
     /// Where the store is made and left; without it, in a temporary directory that is removed
     #[arg(long, visible_alias = "data-dir")]
     dir: Option<PathBuf>,
@@ -66,6 +69,17 @@ pub struct Bench {
     /// Measure nothing, but compare two kept reports
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], exclusive = true)]
     compare: Vec<PathBuf>,
+}
+
+/// How blocks of tables are compressed.
+#[derive(Clone, Copy, ValueEnum)]
+enum Compression {
+    /// Not at all
+    None,
+    /// Fast
+    Lz4,
+    /// Small
+    Zstd,
 }
 
 impl Bench {
@@ -91,6 +105,11 @@ impl Bench {
             durability: match self.durability {
                 Durability::Os => esker::Durability::Os,
                 Durability::Sync => esker::Durability::Sync,
+            },
+            compression: match self.compression {
+                Compression::None => esker::Compression::None,
+                Compression::Lz4 => esker::Compression::Lz4,
+                Compression::Zstd => esker::Compression::Zstd,
             },
             dir: self.dir.clone(),
             seed: self.seed,

@@ -9,13 +9,15 @@ use crate::commands::Place;
 use crate::outcome::Failure;
 
 /// Print the levels of the tree: tables, bytes, and from which size on a level is merged down
+///
+/// The ratio is how many bytes each byte would be without compression.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   $ esker put --dir shop apple red
   $ esker levels --dir shop | head -n 2
-  level  tables            bytes        max bytes
-  L0          0                0        671088640")]
+  level  tables            bytes        max bytes  ratio
+  L0          0                0        671088640      -")]
 pub struct Levels {
     #[command(flatten)]
     place: Place,
@@ -24,14 +26,22 @@ pub struct Levels {
 impl Levels {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let levels = self.place.with(|keyspace| Ok(keyspace.levels()))?;
-        writeln!(out, "{:<5} {:>7} {:>16} {:>16}", "level", "tables", "bytes", "max bytes")?;
+        let mut line = |[level, tables, bytes, max_bytes, ratio]: [&str; 5]| {
+            writeln!(out, "{level:<5} {tables:>7} {bytes:>16} {max_bytes:>16} {ratio:>6}")
+        };
+        line(["level", "tables", "bytes", "max bytes", "ratio"])?;
         for level in levels {
-            let name = format!("L{}", level.level);
-            writeln!(
-                out,
-                "{name:<5} {:>7} {:>16} {:>16}",
-                level.tables, level.bytes, level.max_bytes
-            )?;
+            let ratio = match level.bytes {
+                0 => "-".to_owned(),
+                bytes => format!("{:.2}", level.uncompressed_bytes as f64 / bytes as f64),
+            };
+            line([
+                &format!("L{}", level.level),
+                &level.tables.to_string(),
+                &level.bytes.to_string(),
+                &level.max_bytes.to_string(),
+                &ratio,
+            ])?;
         }
         Ok(())
     }
@@ -73,6 +83,7 @@ impl Stats {
             ("writes stalled, ms", stats.writes_stalled_nanos / 1_000_000),
             ("tables", stats.tables),
             ("table bytes", stats.table_bytes),
+            ("  without compression", stats.table_bytes_uncompressed),
             ("memtable bytes", stats.memtable_bytes),
         ] {
             line(name, value.to_string())?;

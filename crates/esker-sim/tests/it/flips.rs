@@ -20,10 +20,11 @@ struct Sample {
 }
 
 impl Sample {
-    /// Two keyspaces, tables in three levels, and a log of which the beginning is durable.
-    fn new() -> Self {
+    /// Two keyspaces, tables in three levels, and a log of which the beginning is durable. The
+    /// seed decides how tables are compressed.
+    fn new(seed: u64) -> Self {
         let machine = Simulated::new();
-        let store = machine.open(1).unwrap();
+        let store = machine.open(seed).unwrap();
         let model = Model::new();
         let mut sample = Self { machine, store, model, synced: Vec::new(), commits_synced: 0 };
         let users = Space("users".to_owned());
@@ -86,6 +87,10 @@ impl Sample {
         if is_log && offset >= length { self.commits_synced } else { self.model.now() }
     }
 }
+
+/// Seeds of a store without compression, and of one with it in every other level.
+const PLAIN: u64 = 1;
+const COMPRESSED: u64 = 5;
 
 /// What became of the flips of one disk.
 #[derive(Debug, Default)]
@@ -159,7 +164,17 @@ fn get_all(store: &Esker, model: &Model) -> Result<u64, String> {
 
 #[test]
 fn a_flipped_bit_in_a_closed_store_is_an_error_or_harmless() {
-    let sample = Sample::new();
+    closed_and_flipped(&Sample::new(PLAIN));
+}
+
+#[test]
+fn a_flipped_bit_in_a_compressed_store_is_an_error_or_harmless() {
+    let sample = Sample::new(COMPRESSED);
+    assert!(sample.store.figures().compressed_levels > 1);
+    closed_and_flipped(&sample);
+}
+
+fn closed_and_flipped(sample: &Sample) {
     sample.store.close().unwrap();
     let now = sample.model.now();
     let tally = flip_all(&sample.machine, &sample.model, &|_, _| now);
@@ -170,7 +185,7 @@ fn a_flipped_bit_in_a_closed_store_is_an_error_or_harmless() {
 
 #[test]
 fn a_flipped_bit_in_a_killed_store_costs_at_most_the_log_above_its_horizon() {
-    let sample = Sample::new();
+    let sample = Sample::new(COMPRESSED);
     let killed = sample.machine.crash(Policy::Kill, 0);
     let tally = flip_all(&killed, &sample.model, &|file, offset| sample.floor(file, offset));
     println!("{tally:?}");

@@ -37,6 +37,7 @@ fn a_thousand_histories_are_right() {
         "compactions",
         "merges within L0",
         "steps of sweeps",
+        "levels with compressed tables",
         "tables in L0",
         "tables in L1",
         "tables in L2",

@@ -12,6 +12,7 @@
 //! - [`names`]: how files are called
 //! - [`random`]: numbers that a seed determines
 //! - [`simd`]: the inner loops of searches, with the vectors that the processor has
+//! - [`sync`]: atomics and locks, also for the tests that loom plays
 //! - [`value`]: the bytes that a read hands out
 
 pub mod batch;
@@ -26,6 +27,7 @@ pub mod planted;
 pub mod random;
 pub mod range;
 pub mod simd;
+pub mod sync;
 pub mod value;
 
 /// Asserts a numbered invariant, also in release builds: a store that has lost one must stop

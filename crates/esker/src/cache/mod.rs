@@ -18,6 +18,10 @@
 //! Pages longer than a frame (an entry over the block size, the root of a large index) get memory
 //! of their own and a number behind those of the frames; otherwise they are treated alike.
 //!
+//! Whoever asks for a page knows how long it is, or the page says it itself: a compressed block is
+//! as long as its header says, which nobody knows before it was read. Of such a page all of its
+//! frame is shown.
+//!
 //! Eviction is CLOCK: a use sets a bit if it is clear, the hand clears set bits and evicts where
 //! it finds one clear. When nothing can be had at once a load reads into memory of its own, which
 //! ends with the read.
@@ -40,13 +44,24 @@
 //! Cost: a peek three loads besides the page itself; a count two read-modify-writes of the frame's
 //! state, one to take it and one to give it back; a load the read.
 //!
+//! `loom_tests.rs` plays pools of one or two frames through every order that the memory model
+//! allows: the pool, the epoch and the waiting are the real ones, only the slab is a stand-in.
+//!
 //! Not here: what pages mean and how they are checked (`sstable`).
 
 pub(crate) mod page;
 pub(crate) mod pool;
+#[cfg(not(all(test, loom)))]
 mod slab;
+#[cfg(all(test, loom))]
+mod slab_for_loom;
+#[cfg(all(test, loom))]
+use self::slab_for_loom as slab;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(test)]
 mod tests;
 
-pub use page::{FrameMap, Keep, Page};
+pub use page::{Entered, FrameMap, Keep, Page};
 pub use pool::FramePool;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::pool::{FramePool, Owner};
 use crate::base::error::Result;
 use crate::base::invariant;
+use crate::base::sync::AtomicU32;
 use crate::epoch::Guard;
 
 /// In the count of a frame: it has been taken out of its map.
@@ -55,6 +55,17 @@ impl FrameMap {
         Some(unsafe { self.pool.slab().bytes(frame, bytes) })
     }
 
+    /// Page `n`, which says itself how long it is, as [`peek`](Self::peek) shows one: all of its
+    /// frame, whatever lies behind the page.
+    #[inline]
+    pub fn peek_frame<'g>(&'g self, n: usize, guard: &'g Guard<'_>) -> Option<&'g [u8]> {
+        invariant!(B2, guard.pins(self.pool.domain()), "a guard of another domain");
+        let frame = frame_in(self.slots[n].load(Acquire))?;
+        self.pool.note_use(frame);
+        // SAFETY: as in `peek`.
+        Some(unsafe { self.pool.slab().all_bytes(frame) })
+    }
+
     /// Page `n`, `bytes` long, which `read` fills and checks if it is not in the pool.
     ///
     /// # Errors
@@ -66,16 +77,32 @@ impl FrameMap {
         keep: Keep,
         mut read: impl FnMut(&mut [u8]) -> Result<()>,
     ) -> Result<Page> {
+        match self.enter(n, Some(bytes), keep) {
+            Entered::Here(page) => Ok(page),
+            Entered::Absent(absent) => absent.fill(bytes, &mut read),
+        }
+    }
+
+    /// Page `n`, which says itself how long it is: all of its frame, or the place for it, which the
+    /// caller fills or drops.
+    pub fn enter_frame(&self, n: usize, keep: Keep) -> Entered<'_> {
+        self.enter(n, None, keep)
+    }
+
+    fn enter(&self, n: usize, bytes: Option<usize>, keep: Keep) -> Entered<'_> {
         loop {
             let slot = &self.slots[n];
-            if let Some(page) = self.count(n, bytes) {
-                return Ok(page);
+            if let Some(page) = self.count_as(n, bytes) {
+                return Entered::Here(page);
             }
             if keep == Keep::No {
-                return Page::read_alone(bytes, &mut read);
+                return Entered::Absent(Absent(None));
             }
             match slot.compare_exchange(ABSENT, LOADING, Acquire, Acquire) {
-                Ok(_) => return self.read(n, bytes, &mut read),
+                Ok(_) => {
+                    let loading = Loading { map: self, n, outcome: ABSENT };
+                    return Entered::Absent(Absent(Some(loading)));
+                }
                 Err(LOADING) => self.pool.wait_until(|| slot.load(Acquire) != LOADING),
                 // It came or went in between.
                 Err(_) => {}
@@ -85,6 +112,15 @@ impl FrameMap {
 
     /// Page `n`, counted, if it is in the pool.
     pub fn count(&self, n: usize, bytes: usize) -> Option<Page> {
+        self.count_as(n, Some(bytes))
+    }
+
+    /// The same of a page that says itself how long it is: all of its frame.
+    pub fn count_frame(&self, n: usize) -> Option<Page> {
+        self.count_as(n, None)
+    }
+
+    fn count_as(&self, n: usize, bytes: Option<usize>) -> Option<Page> {
         let guard = self.pool.domain().pin();
         let frame = frame_in(self.slots[n].load(Acquire))?;
         let pins = &self.pool.slab().state(frame).pins;
@@ -97,21 +133,33 @@ impl FrameMap {
         drop(guard);
         Some(Page::counted(&self.pool, frame, bytes))
     }
+}
 
-    /// Reads page `n`, whose slot says that it is being loaded by this caller.
-    fn read(
-        &self,
-        n: usize,
-        bytes: usize,
-        read: &mut dyn FnMut(&mut [u8]) -> Result<()>,
-    ) -> Result<Page> {
-        let mut loading = Loading { map: self, n, outcome: ABSENT };
-        let owner = Owner::new(&self.slots, n);
-        let Some(frame) = self.pool.take(bytes, owner) else {
+/// What somebody who wants a page finds.
+pub enum Entered<'m> {
+    /// The page.
+    Here(Page),
+    /// Its place.
+    Absent(Absent<'m>),
+}
+
+/// A page that is not in the pool. Whoever wants it too waits until this is filled or dropped,
+/// unless it shall not be kept.
+pub struct Absent<'m>(Option<Loading<'m>>);
+
+impl Absent<'_> {
+    /// The page, `bytes` long, which `read` fills and checks.
+    ///
+    /// # Errors
+    /// Those of `read`; then the page is not in the pool.
+    pub fn fill(self, bytes: usize, read: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<Page> {
+        let Some(mut loading) = self.0 else { return Page::read_alone(bytes, read) };
+        let (map, n) = (loading.map, loading.n);
+        let Some(frame) = map.pool.take(bytes, Owner::new(&map.slots, n)) else {
             return Page::read_alone(bytes, read);
         };
-        let page = Page::new_in(&self.pool, frame, bytes, read)?;
-        let slot = self.slots[n].load(Relaxed);
+        let page = Page::new_in(&map.pool, frame, bytes, read)?;
+        let slot = map.slots[n].load(Relaxed);
         invariant!(B3, slot == LOADING, "page {n} came in twice: {slot}");
         loading.outcome = frame + 1;
         Ok(page)
@@ -182,20 +230,22 @@ impl Page {
         matches!(self.hold, Hold::Frame { .. })
     }
 
-    fn read_alone(
-        bytes: usize,
-        read: &mut (impl FnMut(&mut [u8]) -> Result<()> + ?Sized),
-    ) -> Result<Self> {
+    fn read_alone(bytes: usize, read: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<Self> {
         let mut buffer = vec![0; bytes];
         read(&mut buffer)?;
         Ok(Self::alone(buffer.into()))
     }
 
-    /// The first `bytes` bytes of a frame that the caller has counted.
-    fn counted(pool: &Arc<FramePool>, frame: u32, bytes: usize) -> Self {
+    /// The first `bytes` bytes, or all, of a frame that the caller has counted.
+    fn counted(pool: &Arc<FramePool>, frame: u32, bytes: Option<usize>) -> Self {
         // SAFETY: the frame is counted until the page is dropped, and one that is counted is
         // neither filled nor freed.
-        let slice: &[u8] = unsafe { pool.slab().bytes(frame, bytes) };
+        let slice: &[u8] = unsafe {
+            match bytes {
+                Some(bytes) => pool.slab().bytes(frame, bytes),
+                None => pool.slab().all_bytes(frame),
+            }
+        };
         Self { bytes: slice.into(), hold: Hold::Frame { pool: Arc::clone(pool), frame } }
     }
 
@@ -211,7 +261,7 @@ impl Page {
         // and no map names it before this function has returned.
         read(unsafe { pool.slab().fill(frame, bytes) })?;
         unread.read = true;
-        Ok(Self::counted(pool, frame, bytes))
+        Ok(Self::counted(pool, frame, Some(bytes)))
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::page::DETACHED;
 use super::slab::Slab;
 use crate::base::invariant;
+use crate::base::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, fence};
 use crate::env::Env;
 use crate::epoch::Domain;
 
@@ -149,7 +148,7 @@ impl FramePool {
 
     /// Tells those who wait for a load that one has ended.
     pub(super) fn wake_waiting(&self) {
-        std::sync::atomic::fence(SeqCst);
+        fence(SeqCst);
         if self.waiting.load(SeqCst) > 0 {
             self.env.notify();
         }

@@ -133,6 +133,19 @@ impl Slab {
         unsafe { std::slice::from_raw_parts(start, bytes) }
     }
 
+    /// All bytes of frame or long page `n`: those behind the page that it holds too, which are zero
+    /// or of an earlier one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`bytes`](Self::bytes).
+    #[inline]
+    pub(super) unsafe fn all_bytes<'a>(&self, n: u32) -> &'a [u8] {
+        let (start, bytes) = self.place(n);
+        // SAFETY: as in `bytes`.
+        unsafe { std::slice::from_raw_parts(start, bytes) }
+    }
+
     /// The first `bytes` bytes of frame `n`, or a new long page `n` of that length, to be filled.
     ///
     /// # Safety

@@ -73,6 +73,52 @@ fn what_was_loaded_is_there_the_next_time() {
 }
 
 #[test]
+fn a_page_that_says_its_own_length_is_read_once_and_shown_in_all_of_its_frame() {
+    let pool = pool(64);
+    let file = File::new(&pool, 1, 4);
+    file.load(0);
+    for (n, bytes) in [(1, FRAME / 2), (2, 3 * FRAME)] {
+        let Entered::Absent(absent) = file.map.enter_frame(n, Keep::Yes) else {
+            panic!("page {n} was never read");
+        };
+        drop(absent);
+        assert!(file.map.peek_frame(n, &pool.domain().pin()).is_none(), "given up");
+        let Entered::Absent(absent) = file.map.enter_frame(n, Keep::Yes) else {
+            panic!("page {n} was given up");
+        };
+        let fill = &mut |out: &mut [u8]| {
+            fill(1, n, out);
+            Ok(())
+        };
+        let page = absent.fill(bytes, fill).unwrap();
+        assert!(page.len() == bytes && is_page(1, n, &page));
+        let guard = pool.domain().pin();
+        let peeked = file.map.peek_frame(n, &guard).unwrap();
+        assert!(peeked.len() == bytes.max(FRAME) && is_page(1, n, &peeked[..bytes]));
+        for keep in [Keep::Yes, Keep::No] {
+            let Entered::Here(page) = file.map.enter_frame(n, keep) else {
+                panic!("page {n} is in the pool");
+            };
+            assert_eq!(page.as_ptr(), peeked.as_ptr());
+        }
+        assert_eq!(file.map.count_frame(n).unwrap().as_ptr(), peeked.as_ptr());
+    }
+    let Entered::Absent(absent) = file.map.enter_frame(3, Keep::No) else {
+        panic!("page 3 was never read");
+    };
+    let page = absent.fill(FRAME, &mut |_| Ok(())).unwrap();
+    assert!(!page.holds_a_frame());
+    assert!(file.map.count_frame(3).is_none());
+    drop(page);
+    let failed = |_: &mut [u8]| Err(Error::closed("the file"));
+    let Entered::Absent(absent) = file.map.enter_frame(3, Keep::Yes) else {
+        panic!("page 3 was not kept");
+    };
+    assert!(absent.fill(FRAME, &mut { failed }).is_err());
+    assert!(file.map.count_frame(3).is_none());
+}
+
+#[test]
 fn b1_the_pool_never_holds_more_than_its_capacity() {
     let pool = pool(8);
     let file = File::new(&pool, 1, 100);

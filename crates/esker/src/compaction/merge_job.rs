@@ -268,7 +268,7 @@ mod tests {
     use crate::compaction::elide::Tombstones;
     use crate::read::merge::MergeCursor;
     use crate::read::run::RunCursor;
-    use crate::sstable::{Table, TableSettings};
+    use crate::sstable::{Compression, Table, TableSettings};
     use crate::testing::{Entry, FailingCursor, parse_entries};
     use crate::vfs::sim::SimDisk;
 
@@ -287,7 +287,11 @@ mod tests {
 
         fn open(&mut self) -> Result<TableWriter> {
             self.opened += 1;
-            let settings = TableSettings { block_bytes: 1024, filter_bits_per_key: 10 };
+            let settings = TableSettings {
+                block_bytes: 1024,
+                filter_bits_per_key: 10,
+                compression: Compression::None,
+            };
             TableWriter::create(&*self.disk, STORE, TableId(self.opened), settings)
         }
 

@@ -46,4 +46,6 @@ pub mod elide;
 pub mod l0;
 pub mod merge_job;
 pub mod pick;
+#[cfg(test)]
+mod pick_tests;
 pub mod shape;

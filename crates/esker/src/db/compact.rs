@@ -346,11 +346,11 @@ impl CompactionJob {
             self.install(&[])?;
             return Ok(Step::Done);
         };
-        let files = &mut self.files;
+        let (files, settings) = (&mut self.files, store.table_settings(self.plan.target));
         let mut open = || {
             let id = TableId(store.new_file_number());
             files.push(id);
-            TableWriter::create(&*store.disk, store.store_id, id, store.table_settings())
+            TableWriter::create(&*store.disk, store.store_id, id, settings)
         };
         match merge.step(store.settings.scale.step_bytes, &mut open)? {
             MergeProgress::More => Ok(Step::More),

@@ -155,7 +155,7 @@ impl Job for FlushJob {
     fn step(&mut self) -> Step {
         let (store, table) = (Arc::clone(&self.store), self.table);
         let mut open =
-            || TableWriter::create(&*store.disk, store.store_id, table, store.table_settings());
+            || TableWriter::create(&*store.disk, store.store_id, table, store.table_settings(0));
         match self.merge.step(store.settings.scale.step_bytes, &mut open) {
             Ok(MergeProgress::More) => {
                 let taken = store.settings.scale.step_bytes as u64;

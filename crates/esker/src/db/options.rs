@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
+use crate::base::limits::LEVELS;
 use crate::cache::FramePool;
 use crate::db::Db;
 use crate::db::memory::{MEMTABLE_SHARE, frames_bytes};
 use crate::env::Env;
 use crate::epoch::Domain;
 use crate::memtable::ChunkPool;
-use crate::sstable::PAGE_BYTES;
+use crate::sstable::{Compression, PAGE_BYTES};
 
 /// How durable a write is when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -37,6 +38,7 @@ pub struct Options {
     memory_budget: Option<u64>,
     memtable_bytes: Option<u64>,
     durability: Durability,
+    compression: [Compression; LEVELS],
     scale: Scale,
 }
 
@@ -84,6 +86,7 @@ impl Options {
             memory_budget: None,
             memtable_bytes: None,
             durability: Durability::Os,
+            compression: [Compression::None; LEVELS],
             scale: Scale {
                 block_bytes: 8 << 10,
                 level_base_bytes: None,
@@ -122,6 +125,24 @@ impl Options {
         self
     }
 
+    /// How tables of L1 and deeper are compressed; those of L0 are not, because they are merged
+    /// soon. Default: not at all, which is fastest as long as the data fit the memory budget. It
+    /// holds for tables that are written from now on: a store may be opened with another one.
+    #[must_use]
+    pub fn compression(self, compression: Compression) -> Self {
+        let mut levels = [compression; LEVELS];
+        levels[0] = Compression::None;
+        self.compression_by_level(levels)
+    }
+
+    /// The same for each level, L0 first. A table that is moved to another level without being
+    /// rewritten stays as it is.
+    #[must_use]
+    pub fn compression_by_level(mut self, levels: [Compression; 7]) -> Self {
+        self.compression = levels;
+        self
+    }
+
     /// Opens the store in the directory `path`, or creates it.
     ///
     /// # Errors
@@ -147,6 +168,7 @@ impl Options {
             memory_budget: Some(1 << 20),
             memtable_bytes: Some(2 << 10),
             durability: Durability::Os,
+            compression: [Compression::None; LEVELS],
             scale: Scale {
                 block_bytes: 256,
                 level_base_bytes: Some(16),
@@ -183,6 +205,7 @@ impl Options {
                  {budget} bytes, and four of them may be held at a time: raise the budget or lower it"
             )));
         }
+        self.compression.iter().try_for_each(|compression| compression.check_built_in())?;
         Ok(Settings {
             memtable_bytes,
             memory_budget: budget,
@@ -191,6 +214,7 @@ impl Options {
                 .min(self.scale.pool_bytes_max),
             level_base_bytes: self.scale.level_base_bytes.unwrap_or(10 * memtable_bytes),
             durability: self.durability,
+            compression: self.compression,
             // One memtable's worth is kept for the next one.
             chunks: Arc::new(ChunkPool::new(
                 self.scale.chunk_bytes,
@@ -229,6 +253,8 @@ pub(crate) struct Settings {
     pub pool_bytes: usize,
     pub level_base_bytes: u64,
     pub durability: Durability,
+    /// Of new tables of each level.
+    pub compression: [Compression; LEVELS],
     /// Where memtables get their memory.
     pub chunks: Arc<ChunkPool>,
     pub scale: Scale,
@@ -291,6 +317,34 @@ mod tests {
         assert_eq!(small.memtable_bytes, 16 << 20);
         let node = Options::new().memtable_bytes(4 << 20).settle(24 << 30).unwrap();
         assert_eq!(node.level_base_bytes, 41_943_040);
+    }
+
+    #[test]
+    fn compression_is_off_in_l0_unless_that_is_said() {
+        let compression = |options: Options| options.settle(24 << 30).unwrap().compression;
+        assert_eq!(compression(Options::new()), [Compression::None; LEVELS]);
+        if Compression::Lz4.is_built_in() {
+            let lz4 = compression(Options::new().compression(Compression::Lz4));
+            assert_eq!(lz4[0], Compression::None);
+            assert_eq!(lz4[1..], [Compression::Lz4; LEVELS - 1]);
+            let everywhere = Options::new().compression_by_level([Compression::Lz4; LEVELS]);
+            assert_eq!(compression(everywhere), [Compression::Lz4; LEVELS]);
+        }
+    }
+
+    #[test]
+    fn a_compression_that_is_not_built_in_is_refused() {
+        for compression in [Compression::Lz4, Compression::Zstd] {
+            let opened = Options::new().compression(compression).settle(24 << 30);
+            let Err(error) = opened else {
+                assert!(compression.is_built_in());
+                continue;
+            };
+            assert!(!compression.is_built_in());
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            let feature = format!("its feature `{}`", compression.name());
+            assert!(error.to_string().contains(&feature), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The store's figures: levels, work done, and the three amplifications as docs/guarantees.md and
 //! the node's protocol define them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::limits::LEVELS;
@@ -8,6 +9,7 @@ use crate::compaction::shape;
 use crate::db::health::HealthState;
 use crate::db::keyspace::Keyspace;
 use crate::db::memory::MemoryUse;
+use crate::sstable::Table;
 use crate::version::KeyspaceCounters;
 
 /// One level of a keyspace.
@@ -20,6 +22,8 @@ pub struct LevelInfo {
     pub tables: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Their bytes if none were compressed.
+    pub uncompressed_bytes: u64,
     /// Over this a compaction is due (L0: over 4 tables; its `max_bytes` is shown, not enforced).
     pub max_bytes: u64,
     /// Whether its tables are disjoint and in order: false for L0 alone.
@@ -62,6 +66,8 @@ pub struct Stats {
     pub tables: u64,
     /// Their bytes.
     pub table_bytes: u64,
+    /// Their bytes if none were compressed.
+    pub table_bytes_uncompressed: u64,
     /// Bytes of the active and the frozen memtables.
     pub memtable_bytes: u64,
     /// The whole store: bytes appended to the log since it was opened.
@@ -93,6 +99,7 @@ impl Keyspace {
                 level,
                 tables: view.levels[level].len(),
                 bytes: view.levels[level].iter().map(|table| table.summary().bytes).sum(),
+                uncompressed_bytes: uncompressed_bytes(&view.levels[level]),
                 max_bytes: shape::max_bytes(base, level),
                 sorted: level > 0,
             })
@@ -136,6 +143,7 @@ impl Keyspace {
             compactions_pending,
             tables: view.levels.iter().map(|tables| tables.len() as u64).sum(),
             table_bytes: level_bytes.iter().sum(),
+            table_bytes_uncompressed: view.levels.iter().map(|t| uncompressed_bytes(t)).sum(),
             memtable_bytes: view.memtables().map(|memtable| memtable.bytes() as u64).sum(),
             log_bytes_written: store.log_bytes_written.load(Ordering::Relaxed),
             writes_paused_nanos: store.pace.paused_nanos(),
@@ -147,4 +155,8 @@ impl Keyspace {
             foreign_files: store.foreign_files.clone(),
         }
     }
+}
+
+fn uncompressed_bytes(tables: &[Arc<Table>]) -> u64 {
+    tables.iter().map(|table| table.summary().uncompressed_bytes).sum()
 }

@@ -275,10 +275,12 @@ impl Store {
         SeqNo::new(self.visible.load(Ordering::Acquire))
     }
 
-    pub fn table_settings(&self) -> TableSettings {
+    /// How a table of `level` is made.
+    pub fn table_settings(&self, level: usize) -> TableSettings {
         TableSettings {
             block_bytes: self.settings.scale.block_bytes,
             filter_bits_per_key: FILTER_BITS_PER_KEY,
+            compression: self.settings.compression[level],
         }
     }
 

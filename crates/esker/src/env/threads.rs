@@ -1,29 +1,22 @@
 //! Production: one thread per lane and store, one condition variable, the clock of the machine.
 //!
-//! Waiting must never miss a wake-up, and `notify` must cost next to nothing when nobody waits.
-//! A waiter first counts itself in, then looks at its condition; who notifies first changes the
-//! condition, then looks at the count; a sequentially consistent fence stands between the two
-//! steps on both sides. So one of them sees the other: either the notifier finds the waiter and
-//! raises the generation, or the waiter finds its condition true. A waiter sleeps only while the
-//! generation is the one it read before it looked at its condition.
-//!
 //! An idle worker is a waiter, and its condition is that there is a job. So with a store open
 //! and idle `notify` costs a wake-up: call it for changes that somebody may wait for, not for
 //! every write.
 //!
-//! Threads are started only here, and the time is asked only here. Lock order: the one mutex
-//! (`Bell::asleep`) is held for no call into the engine.
+//! Threads are started only here, and the time is asked only here.
 
 #![forbid(unsafe_code)]
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
+use super::bell::Bell;
 use super::{Env, Job, JobSource, Lane, Step, Workers};
 
 /// Threads and the clock of the operating system.
@@ -91,63 +84,6 @@ impl Env for ThreadEnv {
             lock(&workers.handles).push(handle);
         }
         Ok(Box::new(workers))
-    }
-}
-
-/// Where threads sleep until something changed.
-#[derive(Default)]
-struct Bell {
-    /// Threads that look at a condition or sleep.
-    waiters: AtomicUsize,
-    /// How often it rang while somebody waited. Written with `asleep` held.
-    generation: AtomicU64,
-    asleep: Mutex<()>,
-    changed: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.waiters.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let _asleep = lock(&self.asleep);
-        self.generation.fetch_add(1, Ordering::Release);
-        self.changed.notify_all();
-    }
-
-    fn wait_until(&self, ready: &mut dyn FnMut() -> bool) {
-        if ready() {
-            return;
-        }
-        let _counted = Counted::new(&self.waiters);
-        loop {
-            let before = self.generation.load(Ordering::Acquire);
-            if ready() {
-                return;
-            }
-            let mut asleep = lock(&self.asleep);
-            while self.generation.load(Ordering::Relaxed) == before {
-                asleep = self.changed.wait(asleep).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-}
-
-/// One waiter in the count, also when its condition panics.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -269,7 +205,7 @@ fn random_from_hash_keys() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, AtomicU64};
     use std::sync::mpsc;
 
     /// Gives out jobs that count their steps.

@@ -22,6 +22,9 @@
 //! - `P1`: a stamp that is quiet stays quiet.
 //! - `P2`: what is borrowed from a shelf is borrowed under a pin of the shelf's domain.
 //!
+//! `loom_tests.rs` plays a shelf, its readers and those who replace what is there through every
+//! order that the memory model allows; so do the tests of the frame pool with readers that peek.
+//!
 //! Threads and locks: a thread's first pin in a domain takes a mutex for a moment, no later one
 //! does. A pin is held over no I/O and no wait: that would keep all garbage from being reused.
 //!
@@ -32,11 +35,13 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
-use std::sync::{Arc, OnceLock};
 
 use crate::base::invariant;
+use crate::base::sync::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, OnceLock, fence, per_thread,
+};
 
 #[allow(unsafe_code, reason = "it follows a pointer without counting: that is its purpose")]
 mod shelf;
@@ -44,10 +49,10 @@ mod shelf;
 pub use shelf::Shelf;
 
 /// Slots of the first chunk; each further chunk has twice as many.
-const FIRST_CHUNK: usize = 8;
+const FIRST_CHUNK: usize = if cfg!(all(test, loom)) { 1 } else { 8 };
 
 /// Chunks: room for over 30,000 threads at once.
-const CHUNKS: usize = 12;
+const CHUNKS: usize = if cfg!(all(test, loom)) { 3 } else { 12 };
 
 /// What a slot holds while its thread is not pinned.
 const IDLE: u64 = 0;
@@ -92,7 +97,7 @@ pub struct Guard<'d> {
     thread: PhantomData<*const ()>,
 }
 
-thread_local! {
+per_thread! {
     /// The slots of this thread, few: one for each open store that it has read from.
     static OWN: RefCell<Vec<OwnSlot>> = const { RefCell::new(Vec::new()) };
 }
@@ -112,7 +117,7 @@ impl Drop for OwnSlot {
 impl Domain {
     /// A domain that nobody is pinned in.
     pub fn new() -> Arc<Self> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Relaxed),
             epoch: AtomicU64::new(1),
@@ -127,7 +132,9 @@ impl Domain {
         let pins = slot.pins.load(Relaxed);
         slot.pins.store(pins + 1, Relaxed);
         if pins == 0 {
-            slot.epoch.store(self.epoch.load(Acquire), Relaxed);
+            // Who sees this epoch does not look for the pin before it, perhaps another thread's:
+            // what was read under that one was read before this store.
+            slot.epoch.store(self.epoch.load(Acquire), Release);
             // Either a later question sees this slot, or what this thread reads from here on is
             // what was there after the thing in question had been taken out: see `is_quiet`.
             fence(SeqCst);
@@ -241,6 +248,9 @@ impl Drop for Guard<'_> {
     }
 }
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,7 +344,7 @@ mod tests {
                 drop(guard);
             }
         }
-        thread_local! {
+        std::thread_local! {
             static BEFORE: RefCell<Option<PinOnDrop>> = const { RefCell::new(None) };
             static AFTER: RefCell<Option<PinOnDrop>> = const { RefCell::new(None) };
         }
@@ -354,6 +364,6 @@ mod tests {
         for _ in 0..100 {
             drop(Domain::new().pin());
         }
-        OWN.with_borrow(|own| assert!(own.len() <= 2, "{} slots", own.len()));
+        OWN.with(|own| assert!(own.borrow().len() <= 2, "{} slots", own.borrow().len()));
     }
 }

@@ -4,12 +4,12 @@
 //! the old one in a list with its stamp; a later replacement drops what has become quiet.
 
 use std::fmt;
-use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::{Domain, Guard};
 use crate::base::invariant;
+use crate::base::sync::{AtomicPtr, Mutex};
 
 /// Holds an `Arc<T>` that pinned readers borrow.
 pub struct Shelf<T> {
@@ -72,7 +72,7 @@ impl<T> Drop for Shelf<T> {
     fn drop(&mut self) {
         // SAFETY: the pointer came from `Arc::into_raw`, and nobody can reach the shelf any more:
         // every `&T` from `peek` borrowed it.
-        drop(unsafe { Arc::from_raw(*self.here.get_mut()) });
+        drop(unsafe { Arc::from_raw(self.here.load(Acquire)) });
     }
 }
 

@@ -1,9 +1,9 @@
 //! Walks a whole memtable and asserts its invariants: what the tests run after what they did.
 
-use super::Memtable;
 use super::entry::Entry;
 use super::node::Node;
 use super::tree::Arenas;
+use super::{Memtable, PREFIX_SLACK_BYTES};
 use crate::base::hash::key_hash;
 use crate::base::invariant;
 use crate::base::key::{head, shared_prefix_bytes};
@@ -65,11 +65,13 @@ fn check_level<const WIDTH: usize>(first: &Node<WIDTH>, arenas: &Arenas, tree_pr
         invariant!(M6, arenas.nodes.holds(node.as_raw().addr()));
         invariant!(M5, node.level() == first.level());
         check_neighbours(node);
-        let prefix_bytes = match (node.low(), node.high()) {
+        let fitting_bytes = match (node.low(), node.high()) {
             (Some(low), Some(high)) => shared_prefix_bytes(low.key(), high.key()),
             _ => tree_prefix_bytes,
         };
-        invariant!(M3, node.prefix_bytes() == prefix_bytes, "{prefix_bytes} bytes");
+        let slack_bytes = fitting_bytes.checked_sub(node.prefix_bytes());
+        let fits = slack_bytes.is_some_and(|bytes| bytes <= PREFIX_SLACK_BYTES);
+        invariant!(M3, fits, "{} of {fitting_bytes} bytes", node.prefix_bytes());
         check_slots(node);
         if node.is_leaf() {
             (0..node.count()).for_each(|at| check_versions(entry(node, at), arenas));

@@ -1,7 +1,7 @@
 //! Readers beside the writer in every order that the memory model allows, played by loom:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test --release -p esker --lib memtable::loom_tests
+//! RUSTFLAGS="--cfg loom" cargo test --release -p esker --lib loom_tests
 //! ```
 //!
 //! Trees have nodes of three slots, so that one insert splits as many levels as a test wants; they

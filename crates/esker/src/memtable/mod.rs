@@ -12,8 +12,9 @@
 //!   from each node to its right neighbour.
 //! - **M2** A node's high fence is its right neighbour's low fence, and every node of a level is
 //!   reached from the first one by right links.
-//! - **M3** A node's prefix is what its fences share, at an edge of the tree what all keys share; so
-//!   all keys at or below it have it. A slot's head is the 8 bytes of its key behind the prefix.
+//! - **M3** A node's prefix is what its fences share, at an edge of the tree what all keys share, or
+//!   up to [`PREFIX_SLACK_BYTES`] less; so all keys at or below it have it. A slot's head is the 8
+//!   bytes of its key behind the prefix.
 //! - **M4** The tags of a key's versions descend along the chain, and any version is a logarithmic
 //!   number of steps away.
 //! - **M5** All leaves are equally deep, every node but a single leaf has two slots or more, and a
@@ -58,7 +59,6 @@ mod filter;
 mod loom_tests;
 mod node;
 mod search;
-mod sync;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -69,19 +69,22 @@ use std::sync::{Arc, OnceLock};
 use self::filter::Filter;
 use self::node::Torn;
 use self::search::Heads;
-use self::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 use self::tree::{Arenas, Tree};
 use crate::base::hash::key_hash;
 use crate::base::invariant;
 use crate::base::key::{SeqNo, Tag};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::simd::kernels;
+use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
 
 pub use self::chunk::ChunkPool;
 pub use self::cursor::MemtableCursor;
 
 /// Slots of a node: 64 heads fill 8 cache lines, which a search asks for all at once.
 const DEFAULT_WIDTH: usize = 64;
+
+/// So many of the 8 bytes of its heads a node may leave to what all of its keys share.
+const PREFIX_SLACK_BYTES: usize = 2;
 
 /// So often a reader tries to find nodes unchanged before it takes the latch. A change takes some
 /// hundred nanoseconds, unless the writer's thread is stopped in the middle of it.
@@ -257,7 +260,7 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
             if let Ok(found) = look(&self.tree, Heads::ONE_BY_ONE) {
                 return found;
             }
-            sync::spin();
+            crate::base::sync::spin();
         }
         let _latch = self.latch.lock().expect(POISONED);
         look(&self.tree, Heads::ONE_BY_ONE).expect("nobody writes under our latch")

@@ -26,12 +26,13 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::PREFIX_SLACK_BYTES;
 use super::arena::Arena;
 use super::entry::{Entry, EntryPtr, Header};
 use super::search::Heads;
-use super::sync::{AtomicPtr, AtomicU16, AtomicU64, fence};
 use crate::base::key::{head, shared_prefix_bytes};
 use crate::base::simd::prefetch;
+use crate::base::sync::{AtomicPtr, AtomicU16, AtomicU64, fence};
 
 /// Heads, or slots, in a cache line.
 const LINE: usize = 8;
@@ -161,8 +162,15 @@ impl<const WIDTH: usize> Node<WIDTH> {
         ptr.map(|ptr| unsafe { ptr.get() })
     }
 
-    /// The child in an inner node's slot; `None` if the slot was never used.
+    /// The child in an inner node's slot, with its lines on their way; `None` if the slot was
+    /// never used.
     pub(super) fn child(&self, at: usize) -> Option<&Self> {
+        let child = self.child_as_it_is(at)?;
+        child.prefetch(self.level - 1);
+        Some(child)
+    }
+
+    fn child_as_it_is(&self, at: usize) -> Option<&Self> {
         assert!(!self.is_leaf(), "a leaf holds no children");
         let raw = self.slots[at].load(Acquire).cast::<Self>();
         // SAFETY: the slots of an inner node hold nothing but nodes of the same memtable (M6).
@@ -171,7 +179,7 @@ impl<const WIDTH: usize> Node<WIDTH> {
 
     /// The entry that has the slot's key: `None` for the open end at the left edge.
     pub(super) fn slot_low(&self, at: usize) -> Option<Entry<'_>> {
-        if self.is_leaf() { self.entry(at) } else { self.child(at).and_then(Self::low) }
+        if self.is_leaf() { self.entry(at) } else { self.child_as_it_is(at).and_then(Self::low) }
     }
 
     pub(super) fn head_at(&self, at: usize) -> u64 {
@@ -183,11 +191,13 @@ impl<const WIDTH: usize> Node<WIDTH> {
         how.below(&self.heads.0, key_head)
     }
 
-    /// Asks for all lines of the node that a search or an insert may need: a cold node costs one
-    /// round trip to memory, not one for each step of the search and one for the slots.
-    pub(super) fn prefetch(&self) {
+    /// Asks for all lines of a node of `level` that a search or an insert may need: a cold node
+    /// costs one round trip to memory, not one for its level, one for each step of the search and
+    /// one for the slots. Its parent knows the level, so nothing of the node is read here.
+    fn prefetch(&self, level: u8) {
+        prefetch(&self.version);
         self.heads.0.chunks(LINE).for_each(|line| prefetch(&line[0]));
-        if self.is_leaf() {
+        if level == 0 {
             self.slots.chunks(LINE).for_each(|line| prefetch(&line[0]));
         }
     }
@@ -291,12 +301,14 @@ impl<const WIDTH: usize> Node<WIDTH> {
         }
     }
 
-    /// Cuts all heads behind another prefix.
-    pub(super) fn set_prefix_bytes(&self, prefix_bytes: usize) {
-        if prefix_bytes == self.prefix_bytes() {
+    /// Cuts all heads behind the prefix that fits now, unless a little more would be cut: that
+    /// takes a look at every key, each a miss in memory.
+    pub(super) fn fit_prefix(&self, fitting_bytes: usize) {
+        let prefix_bytes = self.prefix_bytes();
+        if (prefix_bytes..=prefix_bytes + PREFIX_SLACK_BYTES).contains(&fitting_bytes) {
             return;
         }
-        let prefix_bytes = u16::try_from(prefix_bytes).expect("no longer than a key");
+        let prefix_bytes = u16::try_from(fitting_bytes).expect("no longer than a key");
         self.prefix_bytes.store(prefix_bytes, Relaxed);
         for at in 0..self.count() {
             self.heads.0[at].store(self.head_of(self.slot_low(at)), Relaxed);

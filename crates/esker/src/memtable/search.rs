@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::entry::Entry;
 use super::node::Node;
-use super::sync::AtomicU64;
 use crate::base::key::head;
 use crate::base::simd::Kernels;
+use crate::base::sync::AtomicU64;
 
 /// How a search reads heads.
 #[derive(Clone, Copy)]
@@ -67,7 +67,6 @@ impl Search<'_> {
     /// `Ok` of the slot with the key, or `Err` of the first one with a greater key, possibly the
     /// node's count. Between the node's fences lies the key, by the caller's descent.
     pub(super) fn position<const WIDTH: usize>(self, node: &Node<WIDTH>) -> Result<usize, usize> {
-        node.prefetch();
         let prefix_bytes = node.prefix_bytes();
         let count = node.count();
         // At the edges nothing says that the key has the prefix of all others.

@@ -20,10 +20,10 @@ use super::chunk::ChunkPool;
 use super::entry::{self, ENTRY_ALIGN, Entry, EntryPtr, Header};
 use super::node::{Node, Slot};
 use super::search::{Heads, Search};
-use super::sync::{AtomicPtr, AtomicUsize};
 use crate::base::invariant;
 use crate::base::key::{Tag, shared_prefix_bytes};
 use crate::base::simd::{Kernels, kernels};
+use crate::base::sync::{AtomicPtr, AtomicUsize};
 
 /// What only the writer of a tree has: whoever holds it exclusively is the writer.
 pub(super) struct Arenas {
@@ -142,7 +142,7 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         self.sample.store(entry.ptr().as_raw(), Release);
         self.prefix_bytes.store(put.key.len(), Relaxed);
         let root = Node::alloc(&mut arenas.nodes, 0, None, None);
-        root.set_prefix_bytes(put.key.len());
+        root.fit_prefix(put.key.len());
         root.insert(0, Slot::of_entry(entry));
         self.root.store(root.as_raw(), Release);
     }
@@ -180,7 +180,7 @@ impl<const WIDTH: usize> Tree<WIDTH> {
     /// Puts a root over the old one and its new right neighbour.
     fn grow(&self, arenas: &mut Arenas, root: &Node<WIDTH>, right: Slot<'_>) {
         let top = Node::alloc(&mut arenas.nodes, root.level() + 1, None, None);
-        top.set_prefix_bytes(self.prefix_bytes());
+        top.fit_prefix(self.prefix_bytes());
         top.insert(0, Slot::of_child(root));
         top.insert(1, right);
         self.root.store(top.as_raw(), Release);
@@ -210,12 +210,12 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         if goes_right {
             right.insert(at - from, slot);
         }
-        right.set_prefix_bytes(right.fitting_prefix_bytes(self.prefix_bytes()));
+        right.fit_prefix(right.fitting_prefix_bytes(self.prefix_bytes()));
         node.leave_to_right(from, right);
         if !goes_right {
             node.insert(at, slot);
         }
-        node.set_prefix_bytes(node.fitting_prefix_bytes(self.prefix_bytes()));
+        node.fit_prefix(node.fitting_prefix_bytes(self.prefix_bytes()));
         right
     }
 
@@ -240,7 +240,7 @@ impl<const WIDTH: usize> Tree<WIDTH> {
         while let (Some(left), Some(right)) = edges {
             for node in [left, right] {
                 node.begin_change();
-                node.set_prefix_bytes(node.fitting_prefix_bytes(shared_bytes));
+                node.fit_prefix(node.fitting_prefix_bytes(shared_bytes));
                 node.end_change();
             }
             if left.is_leaf() {

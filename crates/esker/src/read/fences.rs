@@ -98,13 +98,17 @@ mod tests {
     use super::*;
     use crate::base::key::{Kind, SeqNo, TableId, Tag};
     use crate::cache::FramePool;
-    use crate::sstable::{TableSettings, TableWriter};
+    use crate::sstable::{Compression, TableSettings, TableWriter};
     use crate::vfs::sim::SimDisk;
 
     /// A level of tables with these smallest and largest keys.
     fn level(ranges: &[(&str, &str)]) -> Level {
         let (disk, pool) = (SimDisk::new(), FramePool::for_tests(1 << 20));
-        let settings = TableSettings { block_bytes: 256, filter_bits_per_key: 10 };
+        let settings = TableSettings {
+            block_bytes: 256,
+            filter_bits_per_key: 10,
+            compression: Compression::None,
+        };
         let table = |(n, (lo, hi)): (usize, &(&str, &str))| {
             let id = TableId(n as u64 + 1);
             let mut writer = TableWriter::create(&*disk, 1, id, settings).unwrap();

@@ -52,4 +52,6 @@ pub mod scan;
 pub mod view;
 pub mod visible;
 #[cfg(test)]
+mod visible_tests;
+#[cfg(test)]
 mod walk_tests;

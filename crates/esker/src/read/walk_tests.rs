@@ -13,7 +13,7 @@ use crate::memtable::{ChunkPool, Memtable};
 use crate::read::merge::MergeCursor;
 use crate::read::view::{Sources, View};
 use crate::read::visible::VisibleCursor;
-use crate::sstable::{Table, TableSettings, TableWriter};
+use crate::sstable::{Compression, Table, TableSettings, TableWriter};
 use crate::testing::Entry;
 use crate::vfs::sim::SimDisk;
 
@@ -35,7 +35,11 @@ impl Tables {
     fn table(&mut self, entries: &[Entry]) -> Arc<Table> {
         self.made += 1;
         let id = TableId(self.made);
-        let settings = TableSettings { block_bytes: self.block_bytes, filter_bits_per_key: 10 };
+        let settings = TableSettings {
+            block_bytes: self.block_bytes,
+            filter_bits_per_key: 10,
+            compression: Compression::None,
+        };
         let mut writer = TableWriter::create(&*self.disk, STORE, id, settings).unwrap();
         for (key, tag, value) in entries {
             writer.add(key, *tag, value).unwrap();

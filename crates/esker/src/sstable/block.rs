@@ -16,6 +16,7 @@ use super::block_layout::{
     DISTINCT, FIXED_SUFFIX, FIXED_VALUE, FLAGS_KNOWN, GOES_ON, HEAD_SHIFT, HEADER_BYTES, Header,
     Layout, Shape, WIDE,
 };
+use super::compression::Compression;
 use super::page::{ALIGN, At, Piece, u16_at, u32_at, u64_at};
 use super::search::first_where;
 use crate::base::cursor::Direction;
@@ -352,13 +353,7 @@ impl Piece for BlockRef<'_> {
 }
 
 fn check_header(header: &Header, slot_bytes: usize, at: At) -> Result<()> {
-    if header.compression != 0 {
-        let text = format!(
-            "{} at offset {}: a block with compression {}, which this build does not have",
-            at.file, at.offset, header.compression
-        );
-        return Err(Error::new(ErrorKind::Unsupported, text));
-    }
+    at.expect("compression", Compression::None.code(), header.compression)?;
     let known = header.flags & !FLAGS_KNOWN == 0
         && matches!(header.tag_bytes, 0 | 2 | 4 | 8)
         && header.head_shift == HEAD_SHIFT;

@@ -2,15 +2,17 @@
 
 use std::fmt::{self, Write as _};
 
-use super::block::{Block, BlockRef};
+use super::Compression;
+use super::block::Block;
 use super::block_layout::{
     DISTINCT, FIXED_SUFFIX, FIXED_VALUE, GOES_ON, HEADER_BYTES, Layout, WIDE,
 };
 use super::filter::{FilterPage, FilterRef};
 use super::footer::{FOOTER_BYTES, Footer, Properties};
 use super::index::{IndexPage, IndexRef};
+use super::packed::load_image;
 use super::page::{Piece, Source, Span};
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::vfs::ReadFile;
 
 /// Of a key or value so many bytes are printed.
@@ -55,10 +57,19 @@ impl Print<'_> {
 
     fn load<P: Piece>(&mut self, span: Span) -> Option<Vec<u8>> {
         let page = self.source.load::<P>(span);
-        if let Err(error) = &page {
-            self.at(span.offset, format_args!("damaged: {error}"));
+        self.readable(span, page)
+    }
+
+    /// What was read, or a line that says why it cannot be.
+    fn readable<T>(&mut self, span: Span, read: Result<T>) -> Option<T> {
+        if let Err(error) = &read {
+            let state = match error.kind() {
+                ErrorKind::Unsupported => "not shown",
+                _ => "damaged",
+            };
+            self.at(span.offset, format_args!("{state}: {error}"));
         }
-        page.ok()
+        read.ok()
     }
 
     /// Blocks in the order of the index, then the index.
@@ -84,7 +95,9 @@ impl Print<'_> {
     }
 
     fn block(&mut self, number: usize, span: Span) {
-        let Some(block) = self.load::<BlockRef>(span).map(Block::trusted) else { return };
+        let read = load_image(self.source, span);
+        let Some((image, compression)) = self.readable(span, read) else { return };
+        let block = Block::trusted(image);
         let (shape, layout) = (block.shape(), block.layout());
         let flags = [
             (FIXED_SUFFIX, " fixed-suffix"),
@@ -95,18 +108,21 @@ impl Print<'_> {
         ];
         let flags: String =
             flags.iter().filter(|(flag, _)| shape.has(*flag)).map(|(_, name)| *name).collect();
+        let how = match compression {
+            Compression::None => "of".to_owned(),
+            _ => format!("bytes as {} in", compression.name()),
+        };
         self.at(
             span.offset,
             format_args!(
-                "data block {number}: {} of {} bytes, entries {}, tag bytes {}, flags{flags}",
+                "data block {number}: {} {how} {} bytes, entries {}, tag bytes {}, flags{flags}",
                 layout.end, span.bytes, shape.entries, shape.tag_bytes,
             ),
         );
-        self.at(
-            span.offset + HEADER_BYTES as u64,
-            format_args!("  prefix {}", Shown(block.prefix())),
-        );
-        self.columns(span.offset, layout);
+        // Offsets in a compressed block are no offsets in the file.
+        let start = if compression == Compression::None { span.offset } else { 0 };
+        self.at(start + HEADER_BYTES as u64, format_args!("  prefix {}", Shown(block.prefix())));
+        self.columns(start, layout);
         for n in 0..block.entries() {
             let mut key = Vec::new();
             block.append_key(n, &mut key);
@@ -202,6 +218,12 @@ impl Print<'_> {
         self.line(format_args!(
             "            block bytes {}, filter bits a key {}, filter lines {}",
             says.settings.block_bytes, says.settings.filter_bits_per_key, says.filter.lines
+        ));
+        self.line(format_args!(
+            "            compression {}, data {} bytes, without it {}",
+            says.settings.compression.name(),
+            footer.data.bytes,
+            says.image_bytes
         ));
     }
 

@@ -7,7 +7,7 @@ use super::filter::FilterShape;
 use super::page::{
     ALIGN, At, CHECKSUM_BYTES, Place, Source, Span, check, pad, seal, u16_at, u32_at, u64_at,
 };
-use super::{TableSettings, TableSummary};
+use super::{Compression, TableSettings, TableSummary};
 use crate::base::codec::{put_u16, put_u32, put_u64};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{SeqNo, TableId, shared_prefix_bytes};
@@ -25,7 +25,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"eskertbl");
 const VERSION: u32 = 1;
 
 /// Length of the properties before the two keys.
-const PROPERTIES_BYTES_MIN: usize = 88;
+const PROPERTIES_BYTES_MIN: usize = 96;
 
 /// Feature bits that this build has: none are defined yet.
 const FEATURES_KNOWN: u64 = 0;
@@ -163,6 +163,8 @@ pub(super) struct Properties {
     pub(super) seq_max: SeqNo,
     pub(super) key_bytes: u64,
     pub(super) value_bytes: u64,
+    /// Bytes of all blocks without compression, padding included.
+    pub(super) image_bytes: u64,
     pub(super) filter: FilterShape,
     pub(super) settings: TableSettings,
     pub(super) range: KeyRange,
@@ -174,10 +176,12 @@ impl Properties {
         shared_prefix_bytes(self.range.lo(), self.range.hi())
     }
 
-    pub(super) fn summary(&self, id: TableId, bytes: u64) -> TableSummary {
+    /// Of a file of so many bytes, of which `data_bytes` are blocks.
+    pub(super) fn summary(&self, id: TableId, bytes: u64, data_bytes: u64) -> TableSummary {
         TableSummary {
             id,
             bytes,
+            uncompressed_bytes: (bytes - data_bytes).saturating_add(self.image_bytes),
             entries: self.entries,
             tombstones: self.tombstones,
             keys: self.keys,
@@ -203,11 +207,12 @@ impl Properties {
         put_u64(out, self.seq_max.get());
         put_u64(out, self.key_bytes);
         put_u64(out, self.value_bytes);
+        put_u64(out, self.image_bytes);
         put_u32(out, self.settings.block_bytes as u32);
         put_u32(out, self.filter.lines);
         put_u16(out, self.settings.filter_bits_per_key as u16);
         out.push(self.filter.probes);
-        out.push(0); // compression asked for: none
+        out.push(self.settings.compression.code());
         put_u16(out, self.range.lo().len() as u16);
         put_u16(out, self.range.hi().len() as u16);
         out.extend_from_slice(self.range.lo());
@@ -226,10 +231,11 @@ impl Properties {
         let (seq_min, seq_max) = (word(4), word(5));
         let seqs_in_order = seq_min <= seq_max && seq_max <= SeqNo::MAX.get();
         at.require(seqs_in_order, "sequence numbers", "56 bits, in order")?;
-        if bytes[83] != 0 {
-            let text = format!("{}: compression {}, which this build lacks", at.file, bytes[83]);
+        // Whether this build has its codec is asked of each block: not all need be compressed.
+        let Some(compression) = Compression::from_code(bytes[91]) else {
+            let text = format!("{}: compression {}, which a newer esker reads", at.file, bytes[91]);
             return Err(Error::new(ErrorKind::Unsupported, text));
-        }
+        };
         let properties = Self {
             entries: word(0),
             tombstones: word(1),
@@ -239,10 +245,12 @@ impl Properties {
             seq_max: SeqNo::new(seq_max),
             key_bytes: word(6),
             value_bytes: word(7),
-            filter: FilterShape { lines: u32_at(&bytes, 76), probes: bytes[82] },
+            image_bytes: word(8),
+            filter: FilterShape { lines: u32_at(&bytes, 84), probes: bytes[90] },
             settings: TableSettings {
-                block_bytes: u32_at(&bytes, 72) as usize,
-                filter_bits_per_key: u16_at(&bytes, 80).into(),
+                block_bytes: u32_at(&bytes, 80) as usize,
+                filter_bits_per_key: u16_at(&bytes, 88).into(),
+                compression,
             },
             range: read_range(&bytes, at)?,
         };
@@ -256,6 +264,11 @@ impl Properties {
             && self.keys > 0
             && self.data_blocks > 0;
         at.require(counts, "counts", "entries, and no fewer than keys or tombstones")?;
+        let unpacked = match self.settings.compression {
+            Compression::None => self.image_bytes == footer.data.bytes,
+            _ => self.image_bytes >= footer.data.bytes,
+        };
+        at.require(unpacked, "bytes without compression", "those of the blocks at least")?;
         let probes_max = u32::from(self.filter.probes) <= LINE_BITS_MAX;
         at.require(probes_max, "probes of the filter", "at most 8")?;
         at.expect("length of the filter", self.filter.bytes(), footer.filter.bytes)
@@ -264,7 +277,7 @@ impl Properties {
 
 /// The smallest and the largest key, the last fields of the properties.
 fn read_range(bytes: &[u8], at: At) -> Result<KeyRange> {
-    let (lo_bytes, hi_bytes) = (u16_at(bytes, 84).into(), u16_at(bytes, 86).into());
+    let (lo_bytes, hi_bytes) = (u16_at(bytes, 92).into(), u16_at(bytes, 94).into());
     let keys = &bytes[PROPERTIES_BYTES_MIN..];
     let Some((lo, rest)) = keys.split_at_checked(lo_bytes) else {
         return Err(at.corrupt("smallest key", format!("{lo_bytes} bytes"), keys.len()));

@@ -7,6 +7,7 @@
 //!
 //! - `page`: checksummed pieces, the unit of everything below
 //! - `block`, `block_builder`, `block_check`, `block_layout`: entries as columns
+//! - `compression`, `packed`: blocks that are stored in fewer bytes, and their way back
 //! - `index`: which block holds a key
 //! - `filter`: which keys surely are not there
 //! - `footer`: where everything is, and what the table holds
@@ -37,8 +38,8 @@
 //! Cost: a get that finds its key looks at one line of filter, two index pages, the first two or
 //! three lines of a block, and the lines of key and value. Opening is two reads.
 //!
-//! Not here: which tables there are (`version`), merging (`read`, `compaction`), compression (the
-//! format has room for it).
+//! Not here: which tables there are (`version`), merging (`read`, `compaction`), which level is
+//! compressed how (`db`).
 #![doc = include_str!("FORMAT.md")]
 #![forbid(unsafe_code)]
 
@@ -49,12 +50,14 @@ mod block;
 mod block_builder;
 mod block_check;
 mod block_layout;
+mod compression;
 mod cursor;
 mod describe;
 mod filter;
 mod footer;
 mod index;
 mod lookup;
+mod packed;
 mod page;
 mod place;
 mod reader;
@@ -66,6 +69,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use compression::Compression;
 pub use cursor::TableCursor;
 pub use describe::describe;
 pub use lookup::{Found, Located, Missed, Peek, Reach, with_pages};
@@ -81,6 +85,8 @@ pub struct TableSettings {
     pub block_bytes: usize,
     /// Bits of filter for each distinct key; 0: no filter.
     pub filter_bits_per_key: u32,
+    /// How blocks are compressed that get shorter by it.
+    pub compression: Compression,
 }
 
 /// What a table holds.
@@ -90,6 +96,8 @@ pub struct TableSummary {
     pub id: TableId,
     /// Length of the file.
     pub bytes: u64,
+    /// Length that the file would have without compression.
+    pub uncompressed_bytes: u64,
     /// Entries: all versions, tombstones included.
     pub entries: u64,
     /// Entries that are tombstones.

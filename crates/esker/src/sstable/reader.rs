@@ -13,13 +13,14 @@ use super::filter::FilterRef;
 use super::footer::{Footer, Properties};
 use super::index::{IndexPage, IndexRef, LEAF, ROOT};
 use super::lookup::{Missed, Peek, Reach};
+use super::packed::Packed;
 use super::page::{At, Piece, Place, Source, Span};
-use super::{Lookup, TableCursor, TableSummary, verify};
+use super::{Compression, Lookup, TableCursor, TableSummary, verify};
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, TableId, Tag};
 use crate::base::names::FileName;
 use crate::base::value::Value;
-use crate::cache::{FrameMap, FramePool, Keep, Page};
+use crate::cache::{Entered, FrameMap, FramePool, Keep, Page};
 use crate::vfs::{Disk, ReadFile};
 
 /// A table open for reading. All methods may be called from many threads at once.
@@ -29,6 +30,8 @@ pub struct Table {
     pub(super) properties: Properties,
     /// What all keys begin with, cut off in the index: a beginning of the smallest key.
     prefix_bytes: usize,
+    /// Whether blocks may be compressed; then only they know how long they are.
+    has_packed_blocks: bool,
     summary: TableSummary,
     pool: Arc<FramePool>,
     /// The top of the index alone.
@@ -75,7 +78,8 @@ impl Table {
         let (footer, properties) = read_ends(&*file, place)?;
         Ok(Arc::new(Self {
             prefix_bytes: properties.prefix_bytes(),
-            summary: properties.summary(id, bytes),
+            summary: properties.summary(id, bytes, footer.data.bytes),
+            has_packed_blocks: properties.settings.compression != Compression::None,
             top: FrameMap::new(pool, 1),
             filter: FrameMap::new(pool, properties.filter.pages() as usize),
             below: OnceLock::new(),
@@ -163,10 +167,15 @@ impl Table {
         span: Span,
         reach: Reach<'g>,
     ) -> Peek<&'g [u8], Missed<'t>> {
-        if let Some((map, n)) = self.map_of(number)
-            && let Some(bytes) = map.peek(n, span.bytes as usize, reach.guard)
-        {
-            return Ok(bytes);
+        if let Some((map, n)) = self.map_of(number) {
+            let found = if self.is_packed(number) {
+                map.peek_frame(n, reach.guard)
+            } else {
+                map.peek(n, span.bytes as usize, reach.guard)
+            };
+            if let Some(bytes) = found {
+                return Ok(bytes);
+            }
         }
         self.find_loaded(number, span, reach)
     }
@@ -187,21 +196,42 @@ impl Table {
         let source = self.source();
         // Before memory of that length is asked for.
         source.check_span(span, number.part())?;
-        let read = |out: &mut [u8]| {
+        let Some((map, n)) = self.map_of(number) else {
+            return Err(self.out_of_place(number, span));
+        };
+        if self.is_packed(number) {
+            return self.packed_block(map, n, span, keep);
+        }
+        map.load(n, span.bytes as usize, keep, |out| {
             source.read_into(out, span.offset, number.part())?;
             self.check_page(number, out, source.at(span.offset, number.part()))
+        })
+    }
+
+    /// A block that may be compressed: what is stored is read first, and says how much memory the
+    /// image needs.
+    fn packed_block(&self, map: &FrameMap, n: usize, span: Span, keep: Keep) -> Result<Page> {
+        let absent = match map.enter_frame(n, keep) {
+            Entered::Here(page) => return Ok(page),
+            Entered::Absent(absent) => absent,
         };
-        let bytes = span.bytes as usize;
-        match self.map_of(number) {
-            Some((map, n)) => map.load(n, bytes, keep, read),
-            None => Err(self.out_of_place(number, span)),
-        }
+        let source = self.source();
+        let stored = source.read(span, BlockRef::PART)?;
+        let at = source.at(span.offset, BlockRef::PART);
+        let packed = Packed::read(&stored, at)?;
+        absent.fill(packed.image_bytes(), &mut |out| packed.unpack(out, at))
     }
 
     /// A page that is in the pool, counted.
     pub(super) fn counted(&self, number: PageNo, span: Span) -> Option<Page> {
         let (map, n) = self.map_of(number)?;
-        map.count(n, span.bytes as usize)
+        if self.is_packed(number) { map.count_frame(n) } else { map.count(n, span.bytes as usize) }
+    }
+
+    /// Whether this is a block that may be compressed.
+    #[inline]
+    fn is_packed(&self, number: PageNo) -> bool {
+        self.has_packed_blocks && matches!(number, PageNo::Block { .. })
     }
 
     /// The map that has this page's slot; `None` if the index page above was never read, or has

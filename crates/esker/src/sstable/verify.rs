@@ -3,10 +3,12 @@
 //! Reads past the cache: what was right when it was loaded may have been damaged since. Holds the
 //! filter and the index in memory while it walks the data, 1.3 % of the table.
 
+use super::Compression;
 use super::block::{Block, BlockRef, fingerprint};
 use super::filter::{FilterPage, FilterRef};
 use super::footer::{Footer, Properties};
 use super::index::{IndexPage, IndexRef, LEAF, ROOT, Separator};
+use super::packed::load_image;
 use super::page::{At, Piece, Source, Span};
 use super::reader::{Table, check_children, read_ends};
 use crate::base::error::Result;
@@ -101,6 +103,7 @@ struct Walk<'a> {
     seq_max: SeqNo,
     key_bytes: u64,
     value_bytes: u64,
+    image_bytes: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -126,13 +129,17 @@ impl<'a> Walk<'a> {
             seq_max: SeqNo::ZERO,
             key_bytes: 0,
             value_bytes: 0,
+            image_bytes: 0,
         }
     }
 
     fn block(&mut self, span: Span, separator: Separator<'_>) -> Result<()> {
-        let bytes = self.source.load::<BlockRef>(span)?;
-        let block = Block::trusted(bytes.as_slice());
+        let (image, compression) = load_image(self.source, span)?;
+        let block = Block::trusted(image.as_slice());
         let at = self.source.at(span.offset, BlockRef::PART);
+        let as_said = [Compression::None, self.properties.settings.compression];
+        at.require(as_said.contains(&compression), "compression", "what the properties say")?;
+        self.image_bytes += image.len() as u64;
         self.check_separator(&block, separator, at)?;
         for n in 0..block.entries() {
             self.entry(&block, n, at)?;
@@ -214,6 +221,7 @@ impl<'a> Walk<'a> {
         at.expect("highest sequence number", self.seq_max, says.seq_max)?;
         at.expect("bytes of keys", self.key_bytes, says.key_bytes)?;
         at.expect("bytes of values", self.value_bytes, says.value_bytes)?;
+        at.expect("bytes without compression", self.image_bytes, says.image_bytes)?;
         let last_key = self.last.as_ref().map_or(&[][..], |(key, _)| key);
         at.require(self.first_key == says.range.lo(), "smallest key", "that of the first entry")?;
         at.require(last_key == says.range.hi(), "largest key", "that of the last entry")

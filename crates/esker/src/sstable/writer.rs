@@ -9,6 +9,7 @@ use super::block_builder::BlockBuilder;
 use super::filter::FilterShape;
 use super::footer::{Footer, Properties};
 use super::index::IndexBuilder;
+use super::packed::Packer;
 use super::page::{Place, Span, seal};
 use super::{TableSettings, TableSummary};
 use crate::base::error::{Error, Result};
@@ -32,6 +33,7 @@ pub struct TableWriter {
     place: Place,
     settings: TableSettings,
     block: BlockBuilder,
+    packer: Packer,
     index: IndexBuilder,
     /// Of distinct keys.
     hashes: Vec<u64>,
@@ -49,6 +51,8 @@ struct Totals {
     seqs: Option<(SeqNo, SeqNo)>,
     key_bytes: u64,
     value_bytes: u64,
+    /// Of finished blocks without compression.
+    image_bytes: u64,
 }
 
 impl TableWriter {
@@ -66,6 +70,7 @@ impl TableWriter {
             place: Place { store_id, table: id },
             settings,
             block: BlockBuilder::default(),
+            packer: Packer::new(settings.compression),
             index: IndexBuilder::default(),
             hashes: Vec::new(),
             first_key: Vec::new(),
@@ -147,7 +152,7 @@ impl TableWriter {
         };
         footer.write(&mut self.output.buffer);
         let bytes = self.output.finish()?;
-        Ok(properties.summary(self.place.table, bytes))
+        Ok(properties.summary(self.place.table, bytes, data.bytes))
     }
 
     /// Checks what the caller promises; returns whether the key is that of the last entry.
@@ -191,6 +196,8 @@ impl TableWriter {
         let start = self.output.buffer.len();
         let offset = self.output.end();
         self.block.finish(goes_on, &mut self.output.buffer);
+        self.totals.image_bytes += (self.output.buffer.len() - start) as u64;
+        self.packer.pack(&mut self.output.buffer, start);
         seal(&mut self.output.buffer[start..], self.place, offset);
         if self.output.buffer.len() >= APPEND_BYTES { self.output.flush() } else { Ok(()) }
     }
@@ -207,6 +214,7 @@ impl TableWriter {
             seq_max,
             key_bytes: self.totals.key_bytes,
             value_bytes: self.totals.value_bytes,
+            image_bytes: self.totals.image_bytes,
             filter: FilterShape::new(self.hashes.len(), bits_per_key),
             settings: self.settings,
             range: KeyRange::new(self.first_key.as_slice(), self.last_key.as_slice()),

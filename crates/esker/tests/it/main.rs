@@ -8,8 +8,10 @@
 //! - `bad_days`: locks, full disks, failing disks, damage
 //! - `shape`: flushes, compactions and their exact figures
 //! - `crash`: what is left after the process or the machine dies
+//! - `compression`: levels that are compressed, and builds without a codec
 
 mod bad_days;
+mod compression;
 mod crash;
 mod face;
 mod faults;

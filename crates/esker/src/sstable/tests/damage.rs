@@ -9,18 +9,27 @@ use crate::base::range::Bounds;
 
 /// A table of about 2 KiB with everything: versions over blocks, a tombstone, two levels of index.
 fn small() -> (Fixture, Vec<Entry>) {
+    small_with(Compression::None)
+}
+
+/// The same, with blocks that are compressed and blocks that are not.
+fn small_with(compression: Compression) -> (Fixture, Vec<Entry>) {
     let mut entries = vec![put("apple", 7, "red"), delete("banana", 9), put("banana", 2, "yellow")];
     entries.extend((1..6).rev().map(|seq| put("cherry", seq, vec![seq as u8; 50])));
     entries.push(put("damson", 3, vec![b'd'; 200]));
-    (Fixture::new(settings(160), &entries), entries)
+    (Fixture::new(packed(160, compression), &entries), entries)
 }
 
 /// Separators of 5,000 bytes: few fit a page, so the index has a root.
 fn deep() -> (Fixture, Vec<Entry>) {
+    deep_with(Compression::None)
+}
+
+fn deep_with(compression: Compression) -> (Fixture, Vec<Entry>) {
     let key = |n: u8| [&vec![b'k'; 5000][..], &[n; 10][..]].concat();
     let mut entries = vec![put("apple", 1, "")];
     entries.extend((0..6).map(|n| put(key(n), 5, vec![n; 30])));
-    (Fixture::new(settings(160), &entries), entries)
+    (Fixture::new(packed(160, compression), &entries), entries)
 }
 
 /// Every read of the table is right or an error.
@@ -73,6 +82,15 @@ fn every_flip_is_found(fixture: &Fixture, entries: &[Entry], step: usize) {
 fn a_flip_of_any_byte_is_found() {
     let (fixture, entries) = small();
     every_flip_is_found(&fixture, &entries, 1);
+}
+
+#[test]
+fn a_flip_of_any_byte_of_a_compressed_table_is_found() {
+    for compression in compressions().skip(1) {
+        let (fixture, entries) = small_with(compression);
+        assert!(fixture.packed_blocks() > 0, "{compression:?}");
+        every_flip_is_found(&fixture, &entries, 1);
+    }
 }
 
 #[test]
@@ -140,13 +158,13 @@ fn versions_features_and_compressions_of_the_future_are_unsupported() {
         fixture.disk.put_file(NAME, &image);
     };
     for (at, byte) in
-        [(footer + 16, 2), (footer + 24, 1), (footer + 31, 0x80), (properties + 83, 1)]
+        [(footer + 16, 2), (footer + 24, 1), (footer + 31, 0x80), (properties + 91, 3)]
     {
         changed(at, byte);
         assert_eq!(fixture.open().unwrap_err().kind(), ErrorKind::Unsupported, "{at}");
     }
-    // In the first block: compression, flags, width of tags, sampling of heads, kind 3.
-    for (at, byte) in [(22, 1), (22, 2), (23, 0x80), (28, 3), (29, 4), (32, 3)] {
+    // In the first block: flags, width of tags, sampling of heads, kind 3.
+    for (at, byte) in [(23, 0x80), (28, 3), (29, 4), (32, 3)] {
         changed(at, byte);
         let error = get(&fixture.table(), &entries[0].0, 100).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{at}: {error}");
@@ -155,6 +173,10 @@ fn versions_features_and_compressions_of_the_future_are_unsupported() {
     changed(23, image[23] ^ 16);
     let error = get(&fixture.table(), &entries[0].0, 100).unwrap_err();
     assert!(error.to_string().contains("distinct keys"), "{error}");
+    // A compressed block where the table says that there are none.
+    changed(22, 1);
+    let error = get(&fixture.table(), &entries[0].0, 100).unwrap_err();
+    assert!(error.to_string().contains("data block compression"), "{error}");
 }
 
 /// Wrong from the start, with right checksums: what only the whole table together shows.
@@ -174,9 +196,9 @@ fn verify_finds_parts_that_do_not_agree() {
         (second_length, image[second_length] | 0x80, "continuation"),
         (filter + 8, 1, "number"),
         (filter + 14, 5, "probes"),
-        (properties + 82, 5, "probes"),
-        (properties + 88, b'Z', "smallest key"),
-        (properties + 88 + 5, b'z', "largest key"),
+        (properties + 90, 5, "probes"),
+        (properties + 96, b'Z', "smallest key"),
+        (properties + 96 + 5, b'z', "largest key"),
     ];
     let names = [
         "entries",
@@ -187,6 +209,7 @@ fn verify_finds_parts_that_do_not_agree() {
         "highest sequence number",
         "bytes of keys",
         "bytes of values",
+        "bytes without compression",
     ];
     for (n, name) in names.into_iter().enumerate() {
         let at = properties + 8 + 8 * n;
@@ -263,6 +286,7 @@ proptest! {
     #[test]
     fn hostile_bytes_with_right_checksums_do_not_panic(
         deep_index: bool,
+        compression in prop::sample::select(compressions().collect::<Vec<_>>()),
         piece: prop::sample::Index,
         changes in proptest::collection::vec(
             (any::<prop::sample::Index>(), byte(), 1_usize..4),
@@ -270,7 +294,8 @@ proptest! {
         ),
         near_front: bool,
     ) {
-        let (fixture, entries) = if deep_index { deep() } else { small() };
+        let (fixture, entries) =
+            if deep_index { deep_with(compression) } else { small_with(compression) };
         let pieces = fixture.pieces();
         let mut image = fixture.disk.bytes(NAME).unwrap();
         let (_, span) = pieces[piece.index(pieces.len())];

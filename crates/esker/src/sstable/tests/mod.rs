@@ -21,6 +21,7 @@ mod damage;
 mod format;
 mod invariants;
 mod model;
+mod packed;
 
 const STORE: u64 = 0x5ca1_ab1e;
 const TABLE: TableId = TableId(7);
@@ -37,7 +38,17 @@ fn delete(key: impl Into<Vec<u8>>, seq: u64) -> Entry {
 }
 
 fn settings(block_bytes: usize) -> TableSettings {
-    TableSettings { block_bytes, filter_bits_per_key: 10 }
+    packed(block_bytes, Compression::None)
+}
+
+fn packed(block_bytes: usize, compression: Compression) -> TableSettings {
+    TableSettings { block_bytes, filter_bits_per_key: 10, compression }
+}
+
+/// None, and what this build has: with the crate's features more is tested.
+fn compressions() -> impl Iterator<Item = Compression> {
+    let all = [Compression::None, Compression::Lz4, Compression::Zstd];
+    all.into_iter().filter(|compression| compression.is_built_in())
 }
 
 /// A disk with table 7 on it.
@@ -55,6 +66,14 @@ impl Fixture {
         }
         let summary = writer.finish().unwrap();
         Self { disk, summary }
+    }
+
+    /// How many blocks are stored compressed.
+    fn packed_blocks(&self) -> usize {
+        let image = self.disk.bytes(NAME).unwrap();
+        let pieces = self.pieces();
+        let blocks = pieces.iter().filter(|(kind, _)| *kind == "block");
+        blocks.filter(|(_, span)| image[span.offset as usize + 22] != 0).count()
     }
 
     fn open(&self) -> Result<Arc<Table>> {

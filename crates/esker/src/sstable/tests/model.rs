@@ -64,10 +64,14 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 fn table_settings() -> impl Strategy<Value = TableSettings> {
     let block_bytes = prop_oneof![Just(0_usize), Just(128), Just(256), Just(1024), Just(8192)];
     let filter_bits = prop_oneof![Just(0_u32), Just(1), Just(10), Just(40)];
-    (block_bytes, filter_bits).prop_map(|(block_bytes, filter_bits_per_key)| TableSettings {
-        block_bytes,
-        filter_bits_per_key,
-    })
+    let compression = prop::sample::select(compressions().collect::<Vec<_>>());
+    (block_bytes, filter_bits, compression).prop_map(
+        |(block_bytes, filter_bits_per_key, compression)| TableSettings {
+            block_bytes,
+            filter_bits_per_key,
+            compression,
+        },
+    )
 }
 
 #[derive(Clone, Debug)]
@@ -176,6 +180,9 @@ proptest! {
         prop_assert_eq!(summary.range.hi(), keys[keys.len() - 1]);
         let on_disk = fixture.disk.bytes(NAME).unwrap().len();
         prop_assert_eq!(summary.bytes, on_disk as u64);
+        let plain = TableSettings { compression: Compression::None, ..settings };
+        let plain = Fixture::new(plain, &entries).summary;
+        prop_assert_eq!((plain.bytes, plain.bytes), (summary.uncompressed_bytes, plain.uncompressed_bytes));
     }
 }
 
@@ -212,8 +219,9 @@ fn the_longest_keys_and_values_beyond_16_and_24_bits_come_back() {
         put(long(b'b'), 1, ""),
         put(long(b'c'), 5, "last"),
     ];
-    for block_bytes in [128, 8 << 10, 1 << 20] {
-        let table = Fixture::new(settings(block_bytes), &entries).table();
+    let block_bytes = [128, 8 << 10, 1 << 20].into_iter();
+    for settings in block_bytes.flat_map(|bytes| compressions().map(move |c| packed(bytes, c))) {
+        let table = Fixture::new(settings, &entries).table();
         table.verify().unwrap();
         assert_eq!(scan(&mut table.cursor()).unwrap(), entries);
         for (key, tag, value) in &entries {
