@@ -32,7 +32,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{FrameMap, FramePool, Keep, Page};
+use super::{Entered, FrameMap, FramePool, Keep, Page};
 use crate::base::error::{Error, Result};
 use crate::env::threads::ThreadEnv;
 use crate::epoch::Domain;
@@ -294,6 +294,26 @@ fn a_load_beside_one_that_fails() {
         }
         other.join().expect("the other");
         assert_eq!(table.reads.load(Ordering::Relaxed), 1, "one has read it");
+        no_frame_is_lost(&pool);
+    });
+}
+
+#[test]
+fn a_load_beside_a_place_that_is_given_up() {
+    play(3, || {
+        let pool = pool(1);
+        let table = Table::new(&pool, 1, 1);
+        let other = table.clone();
+        let other = spawn(move || drop(other.load(0)));
+        match table.map.enter_frame(0, Keep::Yes) {
+            Entered::Here(page) => table.check(0, &page),
+            Entered::Absent(place) => drop(place),
+        }
+        other.join().expect("the other");
+        assert_eq!(table.reads.load(Ordering::Relaxed), 1);
+        let guard = pool.domain().pin();
+        table.check(0, table.map.peek_frame(0, &guard).expect("it was loaded"));
+        drop(guard);
         no_frame_is_lost(&pool);
     });
 }

@@ -74,6 +74,14 @@ impl Slab {
     /// # Safety
     ///
     /// As in the real one.
+    pub(super) unsafe fn all_bytes<'a>(&self, n: u32) -> &'a [u8] {
+        // SAFETY: by the caller's promise.
+        unsafe { self.bytes(n, self.frame_bytes) }
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
     pub(super) unsafe fn fill<'a>(&self, n: u32, bytes: usize) -> &'a mut [u8] {
         let frame = &self.frames[n as usize];
         frame.uses.with_mut(|_| ());
