@@ -95,6 +95,10 @@ impl Encoder {
 
     /// The beginning of `out` that holds `bytes` compressed; `None` if they do not get shorter, or
     /// nothing is compressed.
+    #[cfg_attr(
+        not(any(feature = "lz4", feature = "zstd")),
+        expect(clippy::ptr_arg, reason = "codecs make it longer")
+    )]
     pub(super) fn encode<'o>(&mut self, bytes: &[u8], out: &'o mut Vec<u8>) -> Option<&'o [u8]> {
         let encoded_bytes = match self {
             Self::None => bytes.len(),
