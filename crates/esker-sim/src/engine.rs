@@ -92,6 +92,10 @@ impl Machine for Simulated {
         to.disk.arm(self.disk.arm(None));
     }
 
+    fn stands_still(&self) -> bool {
+        self.disk.has_crashed()
+    }
+
     fn crash_choices(&self) -> u64 {
         self.disk.crash_choices()
     }

@@ -298,8 +298,12 @@ impl<M: Machine> Runner<M> {
         self.troubled
     }
 
-    /// Runs one operation.
+    /// Runs one operation. Where the machine stood still in the middle of a reopen, a crash is
+    /// due first.
     fn step(&mut self, op: &Op) -> Told {
+        if self.store.is_none() && !matches!(op, Op::Crash { .. } | Op::Strike { .. }) {
+            self.crash(Policy::Kill, 0)?;
+        }
         match op {
             Op::Put { at, value, durability } => self.put(at, Some(value.bytes()), *durability),
             Op::Delete { at, durability } => self.put(at, None, *durability),

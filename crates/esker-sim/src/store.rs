@@ -68,6 +68,9 @@ pub trait Machine: Sized {
     /// Ends the strike, and tells what it did and saw.
     fn disarm(&self) -> Disarmed;
 
+    /// Whether a strike made it stand still: only a crash goes on from there.
+    fn stands_still(&self) -> bool;
+
     /// Lets the strike go on counting on another machine.
     fn hand_over(&self, to: &Self);
 

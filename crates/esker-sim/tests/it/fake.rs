@@ -199,6 +199,10 @@ impl Machine for FakeMachine {
         self.0.borrow().struck
     }
 
+    fn stands_still(&self) -> bool {
+        false
+    }
+
     fn crash_choices(&self) -> u64 {
         0
     }
