@@ -92,6 +92,11 @@ impl Machine for Simulated {
         to.disk.arm(self.disk.arm(None));
     }
 
+    fn refuses_a_second_store(&self) -> bool {
+        let second = esker::internals::open(self.disk.clone(), PumpEnv::new(0), &Options::tiny());
+        second.is_err()
+    }
+
     fn stands_still(&self) -> bool {
         self.disk.has_crashed()
     }
@@ -426,6 +431,7 @@ pub(crate) fn disk_fault(effect: Effect) -> DiskFault {
         Effect::SyncLost => DiskFault::SyncLost,
         Effect::FlipBit => DiskFault::FlipBit,
         Effect::Zero => DiskFault::Zero,
+        Effect::Misdirect => DiskFault::Misdirect,
         Effect::Stop => DiskFault::Stop,
     }
 }

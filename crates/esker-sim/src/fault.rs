@@ -93,6 +93,8 @@ pub enum Effect {
     FlipBit,
     /// A read finds zeros.
     Zero,
+    /// A read finds what stands in another place.
+    Misdirect,
     /// The machine stands still: this and all later operations fail, until a crash.
     Stop,
 }
@@ -134,6 +136,7 @@ impl fmt::Display for Effect {
             Self::SyncLost => f.write_str("sync-lost"),
             Self::FlipBit => f.write_str("flip-bit"),
             Self::Zero => f.write_str("zero"),
+            Self::Misdirect => f.write_str("misdirect"),
             Self::Stop => f.write_str("stop"),
         }
     }

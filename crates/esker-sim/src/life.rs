@@ -50,7 +50,7 @@ impl<M: Machine> Runner<M> {
     fn faults_of_recovery(&self) -> Vec<Fault> {
         let reads_wrong = |fault: &Fault| {
             let has_tail = fault.class.is_none_or(|class| ["log", "manifest"].contains(&class));
-            has_tail && matches!(fault.effect, Effect::FlipBit | Effect::Zero)
+            has_tail && matches!(fault.effect, Effect::FlipBit | Effect::Zero | Effect::Misdirect)
         };
         self.faults.iter().filter(|fault| !reads_wrong(fault)).cloned().collect()
     }
@@ -295,11 +295,11 @@ impl<M: Machine> Runner<M> {
     /// The store is alive and right, now and after a clean close.
     pub(crate) fn finish(&mut self) -> Told {
         self.heal();
+        if self.store.is_some() && self.is_troubled() {
+            self.reopen(Ending::Drop)?;
+        }
         if self.store.is_none() {
             self.crash(Policy::Kill, 0)?;
-        }
-        if self.is_troubled() {
-            self.reopen(Ending::Drop)?;
         }
         self.unlimit()?;
         self.end_of_trouble("end")?;

@@ -207,6 +207,7 @@ fn parse_effect(words: &mut Words<'_>) -> Parsed<Effect> {
         "sync-lost" => Effect::SyncLost,
         "flip-bit" => Effect::FlipBit,
         "zero" => Effect::Zero,
+        "misdirect" => Effect::Misdirect,
         "stop" => Effect::Stop,
         other => return wrong(format!("no effect is called `{other}`")),
     })
