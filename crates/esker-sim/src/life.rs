@@ -160,7 +160,17 @@ impl<M: Machine> Runner<M> {
         // What a power cut left is all durable, so that another one in the middle of the recovery
         // changes nothing.
         let then = if policy == Policy::Kill { Policy::Kill } else { *self.rng.pick(&CUTS) };
-        let again = self.open(then)?;
+        let again = match self.open(then) {
+            Ok(again) => again,
+            Err(trouble) => {
+                // What a dead process wrote is not durable before a recovery has ended; what a
+                // power cut left is.
+                if policy == Policy::Kill {
+                    self.model = before;
+                }
+                return Err(trouble);
+            }
+        };
         if again != found && self.lossy {
             // The process died, the machine went on, and a sync of the recovery lost what only
             // the machine's memory had.
