@@ -22,7 +22,6 @@ use crate::base::names::FileName;
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
-use crate::db::flush::table_meta;
 use crate::db::health::HealthState;
 use crate::db::open::clamp;
 use crate::db::store::{KeyspaceCore, Store, Structure};
@@ -347,10 +346,11 @@ impl CompactionJob {
             return Ok(Step::Done);
         };
         let (files, settings) = (&mut self.files, store.table_settings(self.plan.target));
+        let keyspace = self.keyspace.id;
         let mut open = || {
             let id = TableId(store.new_file_number());
             files.push(id);
-            TableWriter::create(&*store.disk, store.store_id, id, settings)
+            TableWriter::create(&*store.disk, store.store_id, keyspace, id, settings)
         };
         match merge.step(store.settings.scale.step_bytes, &mut open)? {
             MergeProgress::More => Ok(Step::More),
@@ -369,7 +369,7 @@ impl CompactionJob {
     fn install(&mut self, outputs: &[TableSummary]) -> Result<()> {
         let store = Arc::clone(&self.store);
         let metas: Vec<Arc<TableMeta>> =
-            outputs.iter().map(|summary| Arc::new(table_meta(summary))).collect();
+            outputs.iter().map(|summary| Arc::new(TableMeta::of(summary))).collect();
         let opened: Result<Vec<_>> = metas.iter().map(|meta| store.open_table(meta)).collect();
         let opened = opened?;
         let report = self.report(outputs);

@@ -39,13 +39,10 @@ use crate::env::{Env, Workers};
 use crate::epoch::{Domain, Guard, Shelf};
 use crate::memtable::Memtable;
 use crate::read::view::View;
-use crate::sstable::{Table, TableSettings};
+use crate::sstable::{FILTER_BITS_PER_KEY, Table, TableSettings};
 use crate::version::{Manifest, StoreState, TableMeta};
 use crate::vfs::{Disk, LockGuard};
 use crate::wal::LogSyncer;
-
-/// Bits of a key's filter: about 1 % false positives.
-pub(crate) const FILTER_BITS_PER_KEY: u32 = 10;
 
 /// How many memtables may wait for their flush before writers wait.
 pub(crate) const FROZEN_MAX: usize = 2;

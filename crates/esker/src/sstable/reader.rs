@@ -78,7 +78,7 @@ impl Table {
         let (footer, properties) = read_ends(&*file, place)?;
         Ok(Arc::new(Self {
             prefix_bytes: properties.prefix_bytes(),
-            summary: properties.summary(id, bytes, footer.data.bytes),
+            summary: properties.summary(&footer),
             has_packed_blocks: properties.settings.compression != Compression::None,
             top: FrameMap::new(pool, 1),
             filter: FrameMap::new(pool, properties.filter.pages() as usize),
