@@ -50,6 +50,7 @@ mod epoch;
 pub mod internals;
 mod memtable;
 mod read;
+mod repair;
 mod sstable;
 #[cfg(test)]
 mod testing;
@@ -69,4 +70,9 @@ pub use db::options::{Durability, Options, WriteOptions};
 pub use db::snapshot::Snapshot;
 pub use db::stats::{LevelInfo, Stats};
 pub use read::scan::{Cursor, Iter};
+pub use repair::rebuild::repair;
+pub use repair::report::{
+    Depth, Finding, Loss, RepairReport, RepairedKeyspace, TablePlace, VerifyReport,
+};
+pub use repair::verify::verify;
 pub use sstable::Compression;
