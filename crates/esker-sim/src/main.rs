@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use esker_sim::engine::Simulated;
+use esker_sim::flips::Campaign;
 use esker_sim::generate::generate;
 use esker_sim::ops::Script;
 use esker_sim::reached::Reached;
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Play the policy of compaction without a disk and print what it costs
     Shape(Shapes),
+    /// Flip bits of a store of 50 MiB, one at a time: none may change an answer silently
+    Flips(Flips),
 }
 
 #[derive(Args)]
@@ -52,6 +55,22 @@ struct Shapes {
     /// Only the data sizes whose name begins so
     #[arg(long, default_value = "")]
     data: String,
+}
+
+#[derive(Args)]
+struct Flips {
+    /// How many bits
+    #[arg(long, default_value_t = 10_000)]
+    flips: u64,
+    /// Puts and deletes that make the store
+    #[arg(long, default_value_t = 520_000)]
+    writes: u64,
+    /// What decides the store and the bits
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Keep the figures in a file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -87,6 +106,7 @@ fn main() -> anyhow::Result<ExitCode> {
             shapes.print();
             Ok(ExitCode::SUCCESS)
         }
+        Command::Flips(flips) => flips.run(),
     }
 }
 
@@ -121,6 +141,22 @@ impl Shapes {
                 println!("{}", Row(case.name, "overwrite", rule, overwrite));
             }
         }
+    }
+}
+
+impl Flips {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let Self { flips, writes, seed, ref json } = *self;
+        let campaign = Campaign { flips, writes, memtable_bytes: 256 << 10, seed };
+        let progress = ProgressBar::new(flips);
+        let outcome = campaign.run(&mut || progress.inc(1));
+        progress.finish_and_clear();
+        println!("{outcome:#?}");
+        if let Some(file) = json {
+            let text = outcome.to_json(&campaign);
+            fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+        }
+        Ok(if outcome.silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

@@ -70,6 +70,18 @@ pub fn verify(disk: &dyn Disk, depth: crate::Depth) -> Result<crate::VerifyRepor
     crate::repair::verify::verify_on(disk, depth)
 }
 
+/// The same for one file and the manifest alone.
+///
+/// # Errors
+/// As there.
+pub fn verify_file(
+    disk: &dyn Disk,
+    depth: crate::Depth,
+    file: names::FileName,
+) -> Result<crate::VerifyReport> {
+    crate::repair::verify::verify_file(disk, depth, Some(file))
+}
+
 /// [`repair`](crate::repair()) on any disks; the new store gets the id `store_id`.
 ///
 /// # Errors

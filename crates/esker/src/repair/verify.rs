@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::key::SegmentNo;
+use crate::base::key::{KeyspaceId, SegmentNo};
 use crate::base::names::FileName;
 use crate::repair::report::{Depth, Finding, TablePlace, VerifyReport};
 use crate::repair::{lock_store, open_existing, require_store};
-use crate::sstable::{inspect, read_owner, read_summary};
+use crate::sstable::{TableSummary, inspect, read_owner, read_summary};
 use crate::version::{Found, StoreState, TableMeta, read_manifest};
 use crate::vfs::{Disk, Listing};
 use crate::wal::{LogLoss, check_headers, examine, salvage};
@@ -36,14 +36,25 @@ pub fn verify(dir: impl AsRef<Path>, depth: Depth) -> Result<VerifyReport> {
 
 /// [`verify`] on any disk.
 pub(crate) fn verify_on(disk: &dyn Disk, depth: Depth) -> Result<VerifyReport> {
+    verify_file(disk, depth, None)
+}
+
+/// The same for one file and the manifest alone.
+pub(crate) fn verify_file(
+    disk: &dyn Disk,
+    depth: Depth,
+    only: Option<FileName>,
+) -> Result<VerifyReport> {
     let listing = disk.list()?;
     require_store(disk, &listing)?;
     let _lock = lock_store(disk, &listing)?;
-    let mut check = Check { disk, depth, listing: &listing, report: VerifyReport::default() };
+    let mut check = Check { disk, depth, listing: &listing, only, report: VerifyReport::default() };
     match read_manifest(disk, &listing) {
         Ok(Found::Store { state, manifest_number }) => {
             check.tables(&state)?;
-            check.log(&state)?;
+            if only.is_none_or(|only| matches!(only, FileName::Log(_))) {
+                check.log(&state)?;
+            }
             check.strangers(&state, manifest_number);
         }
         Ok(Found::Crashed(_) | Found::Nothing) => check.report.notes.push(
@@ -68,22 +79,39 @@ struct Check<'a> {
     disk: &'a dyn Disk,
     depth: Depth,
     listing: &'a Listing,
+    /// The file that alone is looked at, beside the manifest.
+    only: Option<FileName>,
     report: VerifyReport,
 }
 
 impl Check<'_> {
     /// Every table that the manifest names, against it.
     fn tables(&mut self, state: &StoreState) -> Result<()> {
-        for keyspace in state.keyspaces.values() {
-            for (level, meta) in keyspace.version.tables() {
+        for (id, keyspace) in state.keyspaces.iter() {
+            let tables = keyspace.version.tables();
+            for (level, meta) in tables {
+                if !self.looks_at(FileName::Table(meta.id)) {
+                    continue;
+                }
                 let place = TablePlace { keyspace: keyspace.name.clone(), level };
-                self.table(state.store_id, meta, &place)?;
+                let summary = self.table(state.store_id, meta, &place)?;
+                let compared = summary.map_or(Ok(()), |summary| compare(*id, meta, &summary));
+                if let Err(error) = compared {
+                    let finding = Finding::of(FileName::Table(meta.id), &error);
+                    self.report.findings.push(finding.in_table(Some(place), Some(&meta.range)));
+                }
             }
         }
-        self.keyspaces_of_tables(state)
+        Ok(())
     }
 
-    fn table(&mut self, store_id: u64, meta: &TableMeta, place: &TablePlace) -> Result<()> {
+    /// Checks one table; what it says of itself, if that can be read.
+    fn table(
+        &mut self,
+        store_id: u64,
+        meta: &TableMeta,
+        place: &TablePlace,
+    ) -> Result<Option<TableSummary>> {
         let name = FileName::Table(meta.id);
         let whole = |error: &Error| {
             Finding::of(name, error).in_table(Some(place.clone()), Some(&meta.range))
@@ -93,7 +121,7 @@ impl Check<'_> {
         let Some(bytes) = self.file_bytes(name) else {
             let error = Error::corrupt(name, 0, "table", "a file", "none");
             self.report.findings.push(whole(&error));
-            return Ok(());
+            return Ok(None);
         };
         if bytes != meta.bytes {
             let error = Error::corrupt(name, 0, "length of the table", meta.bytes, bytes);
@@ -101,7 +129,10 @@ impl Check<'_> {
         }
         let file = match self.disk.open(name) {
             Ok(file) => file,
-            Err(error) => return self.add(error.kind(), &error, whole(&error)),
+            Err(error) => {
+                self.add(error.kind(), &error, whole(&error))?;
+                return Ok(None);
+            }
         };
         let (mut damages, mut summary) = (Vec::new(), None);
         match self.depth {
@@ -119,34 +150,16 @@ impl Check<'_> {
             let finding = Finding::of(name, &damage.error).in_table(Some(place.clone()), keys);
             self.add(damage.error.kind(), &damage.error, finding)?;
         }
-        let compared = summary.map_or(Ok(()), |summary| meta.compare(&summary));
-        self.report.findings.extend(compared.err().map(|error| whole(&error)));
-        Ok(())
-    }
-
-    /// Every table says whose it is.
-    fn keyspaces_of_tables(&mut self, state: &StoreState) -> Result<()> {
-        for (id, keyspace) in state.keyspaces.iter() {
-            for (level, meta) in keyspace.version.tables() {
-                let name = FileName::Table(meta.id);
-                let owner = self.disk.open(name).and_then(|file| read_owner(&*file));
-                // What cannot be read was told before.
-                let Ok((_, owner)) = owner else { continue };
-                if owner != *id {
-                    let error = Error::corrupt(name, 0, "keyspace of the table", id.0, owner.0);
-                    let place = TablePlace { keyspace: keyspace.name.clone(), level };
-                    let finding = Finding::of(name, &error);
-                    self.report.findings.push(finding.in_table(Some(place), Some(&meta.range)));
-                }
-            }
-        }
-        Ok(())
+        Ok(summary)
     }
 
     /// Every table in the directory, as it stands.
     fn tables_alone(&mut self) -> Result<()> {
         for (name, bytes) in &self.listing.files {
             let FileName::Table(id) = *name else { continue };
+            if !self.looks_at(*name) {
+                continue;
+            }
             self.report.tables += 1;
             self.report.table_bytes += bytes;
             let opened = self.disk.open(*name);
@@ -234,6 +247,10 @@ impl Check<'_> {
         self.report.notes.extend(notes);
     }
 
+    fn looks_at(&self, name: FileName) -> bool {
+        self.only.is_none_or(|only| only == name)
+    }
+
     fn file_bytes(&self, name: FileName) -> Option<u64> {
         self.listing.files.iter().find(|(file, _)| *file == name).map(|(_, bytes)| *bytes)
     }
@@ -250,6 +267,16 @@ impl Check<'_> {
         self.report.findings.push(finding);
         Ok(())
     }
+}
+
+/// What the manifest knows of a table, and what the table says of itself.
+fn compare(keyspace: KeyspaceId, meta: &TableMeta, summary: &TableSummary) -> Result<()> {
+    meta.compare(summary)?;
+    if summary.keyspace == keyspace {
+        return Ok(());
+    }
+    let name = FileName::Table(meta.id);
+    Err(Error::corrupt(name, 0, "keyspace of the table", keyspace.0, summary.keyspace.0))
 }
 
 /// No operation names a keyspace that was never made.
