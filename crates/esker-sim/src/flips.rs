@@ -12,14 +12,14 @@
 //! Keys that lie outside of what `verify` names as damaged must be read, not refused.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
 
 use esker::internals::names::FileName;
 use esker::internals::{CrashPolicy, PumpEnv, SimDisk, open, verify, verify_file};
 use esker::{Db, Depth, ErrorKind, Finding, Options};
 
+use crate::campaign::play_all;
+use crate::campaign::record::Record;
 use crate::rng::Rng;
 
 /// Bytes of a value, about.
@@ -32,40 +32,13 @@ const KEYS_READ: u64 = 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
     /// How many bits to flip, one at a time.
-    pub flips: u64,
+    pub flips: usize,
     /// How many puts and deletes make the store.
     pub writes: u64,
     /// Bytes of its memtable; levels follow from it.
     pub memtable_bytes: u64,
     /// Decides the store and the places.
     pub seed: u64,
-}
-
-/// What became of the flips.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// The store's files together.
-    pub store_bytes: u64,
-    /// Its tables.
-    pub tables: u64,
-    /// Its levels that hold something.
-    pub levels: u64,
-    /// Flips that were reported.
-    pub detected: u64,
-    /// Of these, the ones that an open answered with an error.
-    pub refused_by_open: u64,
-    /// Flips of bits that mean nothing.
-    pub harmless: u64,
-    /// Flips by class of file: tables, logs, others.
-    pub by_class: [u64; 3],
-    /// Reads that answered an error, all of them of damaged keys.
-    pub reads_refused: u64,
-    /// Reads that answered right.
-    pub reads_right: u64,
-    /// The flips that were neither, and how to see them again.
-    pub silent: Vec<String>,
-    /// How long it took.
-    pub seconds: f64,
 }
 
 /// What the store must answer: of each key the last write to it, if that was a put.
@@ -79,35 +52,63 @@ struct Place {
     bit: u64,
 }
 
+/// What became of a flip that is not silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Reported,
+    RefusedByOpen,
+    Harmless,
+}
+
+/// What reads of a damaged store answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reads {
+    right: u64,
+    refused: u64,
+}
+
 impl Campaign {
-    /// Runs it; `progress` is told after each flip.
-    pub fn run(&self, progress: &mut dyn FnMut()) -> Outcome {
-        let begun = Instant::now();
+    /// Runs it on so many threads. `told` hears of every flip, and what is wrong about a silent one.
+    pub fn run(&self, threads: usize, told: &mut (dyn FnMut(Option<&str>) + Send)) -> Record {
         let sample = Sample::new(self);
-        let mut outcome = Outcome {
-            store_bytes: sample.files.iter().map(|(_, bytes)| bytes).sum(),
-            tables: sample.tables,
-            levels: sample.levels,
-            ..Outcome::default()
-        };
-        let mut rng = Rng::new(self.seed ^ 1);
-        for _ in 0..self.flips {
-            let place = sample.place(&mut rng);
-            outcome.by_class[class(place.file)] += 1;
-            if let Err(what) = sample.judge(place, &mut rng, &mut outcome) {
-                let Place { file, offset, bit } = place;
-                outcome.silent.push(format!("{file}, byte {offset}, bit {bit}: {what}"));
-            }
-            progress();
+        let mut record = Record::new("flips");
+        for figure in ["detected", "detected by open too", "harmless", "failures"] {
+            record.add(figure, 0);
         }
-        outcome.seconds = begun.elapsed().as_secs_f64();
-        outcome
+        record.add("store bytes", sample.files.iter().map(|(_, bytes)| bytes).sum());
+        record.add("tables", sample.tables);
+        record.add("levels", sample.levels);
+        let flip = |at: usize| {
+            let mut rng = Rng::new(self.seed << 32 ^ at as u64);
+            let (place, mut reads) = (sample.place(&mut rng), Reads::default());
+            (place, sample.judge(place, &mut rng, &mut reads), reads)
+        };
+        play_all(self.flips, threads, &flip, &mut |_, (place, seen, reads)| {
+            record.add("flips", 1);
+            record.add(class(place.file), 1);
+            record.add("reads right", reads.right);
+            record.add("reads refused", reads.refused);
+            match seen {
+                Ok(Seen::Reported) => record.add("detected", 1),
+                Ok(Seen::RefusedByOpen) => {
+                    record.add("detected", 1);
+                    record.add("detected by open too", 1);
+                }
+                Ok(Seen::Harmless) => record.add("harmless", 1),
+                Err(what) => {
+                    record.add("failures", 1);
+                    let Place { file, offset, bit } = place;
+                    return told(Some(&format!("{file}, byte {offset}, bit {bit}: {what}")));
+                }
+            }
+            told(None);
+        });
+        record
     }
 
     fn options(&self) -> Options {
-        Options::new()
-            .memory_budget(16 * self.memtable_bytes.max(1 << 20))
-            .memtable_bytes(self.memtable_bytes)
+        let budget_bytes = 16 * self.memtable_bytes.max(1 << 20);
+        Options::new().memory_budget(budget_bytes).memtable_bytes(self.memtable_bytes)
     }
 }
 
@@ -161,7 +162,7 @@ impl Sample {
     }
 
     /// Flips a bit in a copy and looks at what comes of it.
-    fn judge(&self, place: Place, rng: &mut Rng, outcome: &mut Outcome) -> Result<(), String> {
+    fn judge(&self, place: Place, rng: &mut Rng, reads: &mut Reads) -> Result<Seen, String> {
         let disk = self.disk.crash(CrashPolicy::ProcessCrash, 0);
         disk.damage(place.file, place.offset, 1 << place.bit);
         let report = verify_file(&*disk, Depth::Full, place.file);
@@ -178,19 +179,12 @@ impl Sample {
             Err(error) if findings.is_empty() => {
                 return Err(format!("verify is content, and open says {error}"));
             }
-            Err(_) => {
-                outcome.detected += 1;
-                outcome.refused_by_open += 1;
-                return Ok(());
-            }
+            Err(_) => return Ok(Seen::RefusedByOpen),
         };
         if findings.is_empty() {
-            self.read_all(&db)?;
-            outcome.harmless += 1;
-            return Ok(());
+            return self.read_all(&db).map(|()| Seen::Harmless);
         }
-        outcome.detected += 1;
-        self.read_some(&db, &findings, rng, outcome)
+        self.read_some(&db, &findings, rng, reads).map(|()| Seen::Reported)
     }
 
     /// Without a finding all must be as it was.
@@ -212,7 +206,7 @@ impl Sample {
         db: &Db,
         findings: &[Finding],
         rng: &mut Rng,
-        outcome: &mut Outcome,
+        reads: &mut Reads,
     ) -> Result<(), String> {
         let damaged = |key: &[u8]| {
             findings.iter().any(|finding| match &finding.keys {
@@ -230,17 +224,17 @@ impl Sample {
             let expected = self.model.get(&key).copied().flatten();
             let expected = expected.map(|version| value_of(key, version));
             match db.get(&name) {
-                Ok(found) if found.as_deref() == expected.as_deref() => outcome.reads_right += 1,
+                Ok(found) if found.as_deref() == expected.as_deref() => reads.right += 1,
                 Ok(_) => return Err(format!("key {key} is not what it was")),
-                Err(_) if damaged(&name) => outcome.reads_refused += 1,
+                Err(_) if damaged(&name) => reads.refused += 1,
                 Err(error) => return Err(format!("key {key} is out of the damage: {error}")),
             }
         }
-        self.scan_some(db, near, outcome)
+        self.scan_some(db, near, reads)
     }
 
     /// A scan from the damage on is right until it fails, and then stays failed.
-    fn scan_some(&self, db: &Db, near: u64, outcome: &mut Outcome) -> Result<(), String> {
+    fn scan_some(&self, db: &Db, near: u64, reads: &mut Reads) -> Result<(), String> {
         let expected = self.model.range(near..).filter_map(|(key, value)| Some((*key, (*value)?)));
         let mut scan = db.range(key_of(near)..);
         for (key, version) in expected.take(2 * KEYS_READ as usize) {
@@ -249,10 +243,10 @@ impl Sample {
                     if *name != key_of(key)[..] || *value != value_of(key, version)[..] {
                         return Err(format!("a scan has not key {key} as it was"));
                     }
-                    outcome.reads_right += 1;
+                    reads.right += 1;
                 }
                 Some(Err(_)) => {
-                    outcome.reads_refused += 1;
+                    reads.refused += 1;
                     return match scan.next() {
                         Some(Ok(_)) => Err("a failed scan goes on".to_owned()),
                         _ => Ok(()),
@@ -265,42 +259,11 @@ impl Sample {
     }
 }
 
-impl Outcome {
-    /// The figures as one JSON object.
-    pub fn to_json(&self, campaign: &Campaign) -> String {
-        let Campaign { flips, seed, .. } = campaign;
-        let [tables, logs, others] = self.by_class;
-        let mut figures = String::new();
-        for (name, number) in [
-            ("flips", *flips),
-            ("flips of tables", tables),
-            ("flips of logs", logs),
-            ("flips of other files", others),
-            ("detected", self.detected),
-            ("of these refused by open", self.refused_by_open),
-            ("harmless", self.harmless),
-            ("silent", self.silent.len() as u64),
-            ("reads right", self.reads_right),
-            ("reads refused", self.reads_refused),
-            ("store bytes", self.store_bytes),
-            ("tables", self.tables),
-            ("levels", self.levels),
-        ] {
-            write!(figures, "\"{name}\": {number}, ").expect("a string takes all");
-        }
-        format!(
-            "{{\"campaign\": \"flips\", \"command\": \"esker-sim flips --flips {flips} --seed {seed}\", \
-             \"figures\": {{{figures}\"seconds\": {:.1}}}, \"skipped\": []}}\n",
-            self.seconds
-        )
-    }
-}
-
-fn class(file: FileName) -> usize {
+fn class(file: FileName) -> &'static str {
     match file {
-        FileName::Table(_) => 0,
-        FileName::Log(_) => 1,
-        _ => 2,
+        FileName::Table(_) => "flips of tables",
+        FileName::Log(_) => "flips of logs",
+        _ => "flips of other files",
     }
 }
 
@@ -331,9 +294,11 @@ mod tests {
     #[test]
     fn no_flipped_bit_of_a_small_store_is_silent() {
         let campaign = Campaign { flips: 150, writes: 40_000, memtable_bytes: 16 << 10, seed: 1 };
-        let outcome = campaign.run(&mut || {});
-        assert!(outcome.silent.is_empty(), "{:#?}", outcome.silent);
-        assert!(outcome.levels > 1, "{outcome:?}");
-        assert!(outcome.detected > 130 && outcome.reads_refused > 0, "{outcome:?}");
+        let mut silent = Vec::new();
+        let record = campaign.run(2, &mut |what| silent.extend(what.map(str::to_owned)));
+        assert!(silent.is_empty(), "{silent:#?}");
+        let figure = |name: &str| record.figures.get(name).copied().unwrap_or_default();
+        assert!(figure("levels") > 1 && figure("flips") == 150, "{record}");
+        assert!(figure("detected") > 130 && figure("reads refused") > 0, "{record}");
     }
 }

@@ -100,7 +100,7 @@ pub fn generate(seed: u64) -> Script {
         generator.note(&op);
         generator.ops.push(op);
     }
-    Script { seed, ops: generator.ops }
+    Script { seed, options: None, ops: generator.ops }
 }
 
 /// How trouble ends.

@@ -67,9 +67,7 @@ impl DiskState {
         bytes: &[u8],
     ) -> Result<Option<Fault>> {
         if self.crash_at.is_some_and(|k| self.operations >= k) {
-            self.has_crashed = true;
-            let source = std::io::Error::other("the machine has crashed");
-            return Err(Error::io(sentence(op, files), source));
+            return Err(self.stand_still(op, files));
         }
         self.clock += 1;
         self.operations += 1;
@@ -79,8 +77,18 @@ impl DiskState {
         self.operations_hash = hash::page_checksum(bytes, self.operations_hash, op as u64, offset);
         match self.faults.next(op, files) {
             Some(Fault::Error(errno)) => Err(Error::io(sentence(op, files), errno.into())),
+            Some(Fault::Stop) => {
+                self.crash_at = Some(self.operations);
+                Err(self.stand_still(op, files))
+            }
             other => Ok(other),
         }
+    }
+
+    fn stand_still(&mut self, op: DiskOp, files: &[FileName]) -> Error {
+        self.has_crashed = true;
+        let source = std::io::Error::other("the machine has crashed");
+        Error::io(sentence(op, files), source)
     }
 
     pub fn file(&self, inode: InodeNo) -> &SimFile {
