@@ -63,6 +63,7 @@ pub use base::error::{Corruption, Error, ErrorKind, Result};
 pub use base::range::KeyBounds;
 pub use base::value::Value;
 pub use db::Db;
+pub use db::contain::{CorruptRange, ScrubStats};
 pub use db::health::HealthState;
 pub use db::keyspace::Keyspace;
 pub use db::memory::MemoryUse;

@@ -12,12 +12,14 @@
 //! merges within L0, a reopening), the next one begins where the last one ended. A compaction of
 //! all of L0 that somebody asks for takes in what a sweep has left, and so ends it.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, TableId};
+use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
@@ -115,7 +117,9 @@ impl Store {
                     return Some(self.start(&mut structure, &manual.keyspace, plan, Some(&manual)));
                 }
                 drop(structure);
-                let _ = manual.done.set(Ok(CompactionReport::default()));
+                let barred = manual.keyspace.damage(manual.what.levels());
+                let answer = barred.map_or_else(|| Ok(CompactionReport::default()), Err);
+                let _ = manual.done.set(answer);
                 self.env.notify();
                 continue;
             }
@@ -187,7 +191,9 @@ impl Store {
             }),
         );
         let running = structure.running.iter().filter(|running| running.keyspace == core.id);
-        running.fold(state, |state, running| state.with_running(&running.plan))
+        running.fold(state.with_damaged(&core.damaged_tables()), |state, running| {
+            state.with_running(&running.plan)
+        })
     }
 
     /// How many compactions of a keyspace are running, and how many levels are due besides.
@@ -255,12 +261,14 @@ impl Store {
     /// `Db::compact`.
     pub fn compact_all(&self) -> Result<()> {
         self.flush_all()?;
+        self.look_at_damage_again();
         self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::All).map(|_| ()))
     }
 
     /// `Db::settle`.
     pub fn settle(&self) -> Result<()> {
         self.flush_all()?;
+        self.look_at_damage_again();
         self.wait_until_nothing_is_due()?;
         self.for_each_keyspace(&mut |core| self.empty_l0(core))?;
         self.wait_until_nothing_is_due()?;
@@ -298,7 +306,7 @@ impl Store {
             let structure = self.structure();
             outcome = match structure.compaction_trouble.paused() {
                 Some(error) => Err(error.clone()),
-                None => self.health.check_reads(),
+                None => self.health.check_reads().and(self.barred_by_damage(&structure)),
             };
             outcome.is_err()
                 || structure
@@ -307,6 +315,34 @@ impl Store {
                     .all(|core| self.compactions_pending(&structure, core) == 0)
         });
         outcome
+    }
+}
+
+impl Store {
+    /// An error if something is due that damage does not let happen, and nothing else runs.
+    fn barred_by_damage(&self, structure: &Structure) -> Result<()> {
+        if !structure.running.is_empty() {
+            return Ok(());
+        }
+        for core in structure.keyspaces.values() {
+            let Some(error) = core.damage(0..LEVELS) else { continue };
+            let state = self.pick_state(structure, core);
+            if pick::due_levels(&state) > 0 && pick::pick(&state).is_none() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Manual {
+    /// The levels that it reads.
+    fn levels(self) -> Range<usize> {
+        match self {
+            Self::Level(source) => source..source + 2,
+            Self::L0 => 0..2,
+            Self::All => 0..LEVELS,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::base::names::FileName;
 use crate::cache::FramePool;
 use crate::db::commit::CommitQueue;
 use crate::db::compact::{ManualCompaction, RunningCompaction};
+use crate::db::contain::Scrub;
 use crate::db::health::Health;
 use crate::db::options::Settings;
 use crate::db::pace::Pace;
@@ -72,6 +73,7 @@ pub(crate) struct Store {
     pub log_bytes_written: AtomicU64,
     pub health: Health,
     pub pace: Pace,
+    pub scrub: Scrub,
     pub structure: Mutex<Structure>,
     pub workers: Mutex<Option<Box<dyn Workers>>>,
     /// Whether somebody closes the store or has closed it.

@@ -18,6 +18,9 @@ use crate::repair::report::{Loss, RepairReport};
 use crate::sstable::{LostPiece, SalvageCursor};
 use crate::vfs::Disk;
 
+/// What takes entries: key, tag, value.
+pub type Take<'a> = dyn FnMut(&[u8], Tag, &[u8]) -> Result<()> + 'a;
+
 /// A walk over the entries of one keyspace.
 pub struct Merge<'a> {
     runs: Vec<Run<'a>>,
@@ -69,7 +72,7 @@ impl<'a> Merge<'a> {
     }
 
     /// Hands the newest version of each key to `take`, in order, tombstones too.
-    pub fn newest(&mut self, take: &mut dyn FnMut(&[u8], Tag, &[u8]) -> Result<()>) -> Result<()> {
+    pub fn newest(&mut self, take: &mut Take<'_>) -> Result<()> {
         let mut last: Option<Vec<u8>> = None;
         while let Some(first) = self.first() {
             let run = &mut self.runs[first];

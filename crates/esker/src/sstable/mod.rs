@@ -15,6 +15,7 @@
 //! - `lookup`: one key, in memory, under the epoch; `place`: a cursor's way through the index
 //! - `stretch`: a piece of a block that a reader walks alone
 //! - [`writer`], [`reader`], [`cursor`]: the three faces
+//! - `damage`: what is known to be wrong with an open one
 //! - `verify`, [`mod@describe`]: every byte checked, every byte shown; `salvage`: what is left of a
 //!   damaged one
 //!
@@ -31,7 +32,7 @@
 //! - `S8`: a finished table is on stable storage from its first byte to its last.
 //!
 //! Threads and locks: a writer belongs to one thread; a `Table` may be used by any number at
-//! once and has no lock of its own (the frame pool has); a cursor belongs to one thread at a time.
+//! once; its own lock is around what is known to be wrong with it (the frame pool has others); a cursor belongs to one thread at a time.
 //!
 //! A crash leaves an unfinished file that nobody names, or a finished one: a table is named by
 //! the manifest after `finish` and after the directory was synced.
@@ -54,6 +55,7 @@ mod block_check;
 mod block_layout;
 mod compression;
 mod cursor;
+mod damage;
 mod describe;
 mod filter;
 mod footer;

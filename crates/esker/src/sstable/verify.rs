@@ -5,8 +5,11 @@
 //! be read is named with the keys that may be in it, and the walk goes on behind it; what depends
 //! on all blocks, the totals, is compared only if all were read.
 
+use std::fmt;
+
 use super::Compression;
 use super::block::{Block, BlockRef, fingerprint};
+use super::damage::keys_below;
 use super::filter::{FilterPage, FilterRef};
 use super::footer::{Footer, Properties};
 use super::index::{IndexPage, IndexRef, LEAF, ROOT, Separator};
@@ -14,27 +17,65 @@ use super::packed::load_image;
 use super::page::{At, Piece, Place, Source, Span};
 use super::reader::{Table, check_children, read_ends};
 use super::{TableDamage, TableSummary};
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::hash::key_hash;
 use crate::base::key::{SeqNo, TableId, Tag, compare};
+use crate::base::names::FileName;
 use crate::base::range::KeyRange;
 use crate::vfs::ReadFile;
 
 /// Takes what is wrong, one thing at a time.
 type Found<'f> = dyn FnMut(TableDamage) + 'f;
 
-/// See [`Table::verify`].
-pub(super) fn verify(table: &Table) -> Result<()> {
-    let source = table.source();
-    let ends = read_ends(source.file, source.place)?;
-    let at = source.at(ends.0.properties.end(), "footer");
-    let unchanged = ends.0 == table.footer && ends.1 == table.properties;
-    at.require(unchanged, "and properties", "what they were when the table was opened")?;
-    let mut first = None;
-    inspect_pieces(source, &ends, &mut |damage| {
-        first.get_or_insert(damage.error);
-    });
+/// See [`Table::verify_paced`].
+pub(super) fn verify(table: &Table, pace: &(dyn Fn(usize) + Sync)) -> Result<()> {
+    let file = Paced { file: table.source().file, pace };
+    let source = Source { file: &file, ..table.source() };
+    let mut found = Vec::new();
+    match read_ends(source.file, source.place) {
+        Ok(ends) => {
+            let at = source.at(ends.0.properties.end(), "footer");
+            let unchanged = ends.0 == table.footer && ends.1 == table.properties;
+            let what = "what they were when the table was opened";
+            if let Err(error) = at.require(unchanged, "and properties", what) {
+                found.push(TableDamage { error, keys: None });
+            }
+            inspect_pieces(source, &ends, &mut |damage| found.push(damage));
+        }
+        Err(error) => found.push(TableDamage { error, keys: None }),
+    }
+    let first = found.first().map(|damage| damage.error.clone());
+    // A device that refuses, or a codec that is missing, is no damage.
+    found.retain(|damage| damage.error.kind() == ErrorKind::Corruption);
+    table.damages.set(found);
     first.map_or(Ok(()), Err)
+}
+
+/// A file whose reads are told before they happen.
+struct Paced<'a> {
+    file: &'a dyn ReadFile,
+    pace: &'a (dyn Fn(usize) + Sync),
+}
+
+impl ReadFile for Paced<'_> {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<()> {
+        (self.pace)(out.len());
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn name(&self) -> FileName {
+        self.file.name()
+    }
+}
+
+impl fmt::Debug for Paced<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.fmt(f)
+    }
 }
 
 /// Checks every byte of the file of table `id` and hands over all that is wrong; what the table
@@ -163,7 +204,7 @@ impl Sites<'_> {
                     Err(error) => {
                         self.leaves_missing = true;
                         follows = false;
-                        let keys = Some(self.keys_of_child(&top, child));
+                        let keys = Some(keys_below(self.properties, &top, child));
                         found(TableDamage { error, keys });
                     }
                 }
@@ -195,19 +236,9 @@ impl Sites<'_> {
 
     /// The keys that may be in block `n`.
     fn keys(&self, n: usize) -> KeyRange {
-        let hi = self.list.get(n + 1).map(|next| next.separator.as_slice());
-        self.between(&self.list[n].separator, hi)
-    }
-
-    /// The keys that may be below a child of the index's root.
-    fn keys_of_child(&self, top: &IndexPage<Vec<u8>>, child: usize) -> KeyRange {
-        let next = (child + 1 < top.children()).then(|| self.whole(&top.separator(child + 1)));
-        self.between(&self.whole(&top.separator(child)), next.as_deref())
-    }
-
-    fn between(&self, lo: &[u8], hi: Option<&[u8]>) -> KeyRange {
         let all = &self.properties.range;
-        let lo = lo.max(all.lo()).min(all.hi());
+        let hi = self.list.get(n + 1).map(|next| next.separator.as_slice());
+        let lo = self.list[n].separator.as_slice().max(all.lo()).min(all.hi());
         KeyRange::new(lo, hi.unwrap_or(all.hi()).min(all.hi()).max(lo))
     }
 }

@@ -197,7 +197,10 @@ impl Salvage<'_, '_> {
                     }
                     return Ok(());
                 }
-                Ok(Next::End) => return Ok(self.check_length(part, limit)),
+                Ok(Next::End) => {
+                    self.check_length(part, limit);
+                    return Ok(());
+                }
                 Err(error) => {
                     self.trouble.get_or_insert((at(limit), error));
                     return Ok(());
