@@ -92,6 +92,11 @@ impl Machine for Simulated {
         to.disk.arm(self.disk.arm(None));
     }
 
+    fn refuses_a_second_store(&self) -> bool {
+        let second = esker::internals::open(self.disk.clone(), PumpEnv::new(0), &Options::tiny());
+        second.is_err()
+    }
+
     fn stands_still(&self) -> bool {
         self.disk.has_crashed()
     }
@@ -117,6 +122,7 @@ impl Machine for Simulated {
         match rot {
             Rot::Flip => self.disk.damage(name, offset, 1 << (offset % 8)),
             Rot::Cut => self.disk.truncate(name, offset),
+            Rot::Gone => self.disk.lose(name),
         }
     }
 
@@ -426,6 +432,7 @@ pub(crate) fn disk_fault(effect: Effect) -> DiskFault {
         Effect::SyncLost => DiskFault::SyncLost,
         Effect::FlipBit => DiskFault::FlipBit,
         Effect::Zero => DiskFault::Zero,
+        Effect::Misdirect => DiskFault::Misdirect,
         Effect::Stop => DiskFault::Stop,
     }
 }

@@ -93,6 +93,8 @@ pub enum Effect {
     FlipBit,
     /// A read finds zeros.
     Zero,
+    /// A read finds what stands in another place.
+    Misdirect,
     /// The machine stands still: this and all later operations fail, until a crash.
     Stop,
 }
@@ -104,6 +106,8 @@ pub enum Rot {
     Flip,
     /// The end is missing.
     Cut,
+    /// All of it is.
+    Gone,
 }
 
 impl fmt::Display for Fault {
@@ -134,6 +138,7 @@ impl fmt::Display for Effect {
             Self::SyncLost => f.write_str("sync-lost"),
             Self::FlipBit => f.write_str("flip-bit"),
             Self::Zero => f.write_str("zero"),
+            Self::Misdirect => f.write_str("misdirect"),
             Self::Stop => f.write_str("stop"),
         }
     }
@@ -144,6 +149,7 @@ impl fmt::Display for Rot {
         f.write_str(match self {
             Self::Flip => "flip",
             Self::Cut => "cut",
+            Self::Gone => "gone",
         })
     }
 }

@@ -241,7 +241,7 @@ impl Generator {
             Kind::CapacityOff => Op::CapacityOff,
             Kind::Rot => {
                 let class = *self.rng.pick(&["current", "manifest", "log", "log", "table"]);
-                let rot = *self.rng.pick(&[Rot::Flip, Rot::Cut]);
+                let rot = *self.rng.pick(&[Rot::Flip, Rot::Flip, Rot::Cut, Rot::Gone]);
                 Op::Rot { class, rot, place: self.rng.below(1000) }
             }
         }
@@ -296,7 +296,10 @@ impl Generator {
         let (op, effect) = match self.rng.below(8) {
             0 => (Some("append"), Effect::Short(self.rng.below(600))),
             1 => (Some("sync"), Effect::SyncLost),
-            2 => (Some("read"), *self.rng.pick(&[Effect::FlipBit, Effect::Zero, Effect::Eio])),
+            2 => {
+                let effects = [Effect::FlipBit, Effect::Zero, Effect::Eio, Effect::Misdirect];
+                (Some("read"), *self.rng.pick(&effects))
+            }
             3 => (None, Effect::Eio),
             4 => (Some(*self.rng.pick(&["append", "create"])), Effect::Enospc),
             _ => (Some(*self.rng.pick(&DISK_OPS)), Effect::Eio),

@@ -207,6 +207,7 @@ fn parse_effect(words: &mut Words<'_>) -> Parsed<Effect> {
         "sync-lost" => Effect::SyncLost,
         "flip-bit" => Effect::FlipBit,
         "zero" => Effect::Zero,
+        "misdirect" => Effect::Misdirect,
         "stop" => Effect::Stop,
         other => return wrong(format!("no effect is called `{other}`")),
     })
@@ -218,6 +219,7 @@ fn parse_rot(words: &mut Words<'_>) -> Parsed<Op> {
     let rot = match words.next("flip or cut")? {
         "flip" => Rot::Flip,
         "cut" => Rot::Cut,
+        "gone" => Rot::Gone,
         other => return wrong(format!("files rot by `flip` or `cut`, not by `{other}`")),
     };
     Ok(Op::Rot { class, rot, place: words.number("place")? })

@@ -470,6 +470,9 @@ impl<M: Machine> Runner<M> {
 
     pub(crate) fn check(&mut self) -> Told {
         self.reached.count("check");
+        if !self.machine.refuses_a_second_store() {
+            return Err("the store could be opened twice".to_owned().into());
+        }
         let store = self.store.as_ref().expect("the store is open between operations");
         verify::compare(store, &self.handles, &self.model, &mut self.rng)?;
         done()

@@ -68,6 +68,9 @@ pub trait Machine: Sized {
     /// Ends the strike, and tells what it did and saw.
     fn disarm(&self) -> Disarmed;
 
+    /// Whether its store, which is open, cannot be opened once more.
+    fn refuses_a_second_store(&self) -> bool;
+
     /// Whether a strike made it stand still: only a crash goes on from there.
     fn stands_still(&self) -> bool;
 

@@ -240,6 +240,7 @@ fn effects(met: &Met) -> impl Iterator<Item = Effect> {
         (Effect::SyncLost, matches!(met.op, "sync" | "sync-existing")),
         (Effect::FlipBit, met.op == "read" && !has_tail),
         (Effect::Zero, met.op == "read" && !has_tail),
+        (Effect::Misdirect, met.op == "read" && met.class == Some("table")),
     ];
     ways.into_iter().filter(|(_, can)| *can).map(|(effect, _)| effect)
 }

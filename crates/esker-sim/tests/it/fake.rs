@@ -199,6 +199,10 @@ impl Machine for FakeMachine {
         self.0.borrow().struck
     }
 
+    fn refuses_a_second_store(&self) -> bool {
+        true
+    }
+
     fn stands_still(&self) -> bool {
         false
     }

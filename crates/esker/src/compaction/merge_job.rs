@@ -19,6 +19,7 @@ use crate::base::cursor::Cursor;
 use crate::base::error::Result;
 use crate::base::invariant;
 use crate::base::key::Tag;
+use crate::base::planted::{self, Bug};
 use crate::compaction::elide::{Elider, Fate};
 use crate::compaction::pick::{Boundary, OVERLAP_OUTPUTS_MAX};
 use crate::sstable::{TableSummary, TableWriter};
@@ -121,7 +122,12 @@ impl MergeJob {
                 return Ok(MergeProgress::Done);
             }
             taken_bytes += self.take_entry(open)?;
-            self.source.next()?;
+            let moved = self.source.next();
+            if moved.is_err() && planted::is_on(Bug::ReadErrorEndsTable) {
+                self.finish()?;
+                return Ok(MergeProgress::Done);
+            }
+            moved?;
         }
         Ok(MergeProgress::More)
     }

@@ -143,6 +143,8 @@ pub enum Fault {
     FlipBit,
     /// A read finds zeros.
     Zero,
+    /// A read finds what another read of the same length found, at another place.
+    Misdirect,
     /// The machine stands still: this operation and all later ones fail and change nothing.
     Stop,
 }
@@ -154,7 +156,7 @@ impl Fault {
             Self::Error(_) | Self::Stop => true,
             Self::Short(..) => matches!(op, DiskOp::Append),
             Self::SyncLost => matches!(op, DiskOp::Sync | DiskOp::SyncExisting),
-            Self::FlipBit | Self::Zero => matches!(op, DiskOp::Read),
+            Self::FlipBit | Self::Zero | Self::Misdirect => matches!(op, DiskOp::Read),
         }
     }
 }

@@ -58,7 +58,9 @@ impl SyncFile for OpenFile {
         let mut state = lock(&self.disk);
         let appended = self.appended.load(Ordering::Relaxed);
         let begun = state.begin(DiskOp::Sync, &[self.name], appended, &[]);
-        if self.sync_failed.load(Ordering::Relaxed) {
+        // The planted mistake needs a disk that lets it happen.
+        let is_final = !planted::is_on(Bug::FailedSyncRetried);
+        if is_final && self.sync_failed.load(Ordering::Relaxed) {
             return Err(
                 failed(DiskOp::Sync, self.name, Errno::IO).context("an earlier sync failed")
             );
@@ -233,7 +235,15 @@ impl ReadFile for SimRead {
             return Err(past_the_end(*name, offset, end, bytes.len() as u64));
         }
         out.copy_from_slice(&bytes[offset as usize..end as usize]);
+        let elsewhere = state.note_read(*inode, offset, wanted);
         match fault {
+            Some(Fault::Misdirect) => {
+                if let Some((other, from)) = elsewhere {
+                    let bytes = &state.file(other).cached;
+                    let from = from as usize;
+                    out.copy_from_slice(&bytes[from..from + out.len()]);
+                }
+            }
             Some(Fault::Zero) => out.fill(0),
             Some(Fault::FlipBit) => {
                 let bit = state.faults.draw_below(wanted * 8);
