@@ -35,6 +35,8 @@ Exit status:
 pub enum Failure {
     /// The key is not in the store.
     Missing(String),
+    /// A store is damaged, and standard output says how.
+    Damaged(String),
     /// The arguments contradict each other.
     Usage(String),
     /// The store says no.
@@ -58,7 +60,9 @@ impl Failure {
         }
         let advice = match self.kind() {
             Some(ErrorKind::Locked) => " (end that process, or ask it instead)",
-            Some(ErrorKind::Corruption) => " (restore the file from a copy)",
+            Some(ErrorKind::Corruption) => {
+                " (`esker verify` lists all damage; restore the file from a copy, or `esker repair`)"
+            }
             _ => "",
         };
         eprintln!("esker: {self}{advice}");
@@ -68,6 +72,7 @@ impl Failure {
     fn status(&self) -> u8 {
         match self {
             Self::Missing(_) => 1,
+            Self::Damaged(_) => 3,
             Self::Usage(_) => 2,
             Self::Store(error) => status_of(error.kind()),
             Self::Node(error) => error.kind().map_or(5, status_of),
@@ -87,7 +92,11 @@ impl Failure {
             Self::Store(error) => Some(error.kind()),
             Self::Node(error) => error.kind(),
             Self::Bench(esker_bench::Error::Store(error)) => Some(error.kind()),
-            Self::Bench(_) | Self::Missing(_) | Self::Usage(_) | Self::Output(_) => None,
+            Self::Bench(_)
+            | Self::Missing(_)
+            | Self::Damaged(_)
+            | Self::Usage(_)
+            | Self::Output(_) => None,
         }
     }
 }
@@ -107,7 +116,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(key) => write!(f, "no such key: {key}"),
-            Self::Usage(text) => f.write_str(text),
+            Self::Usage(text) | Self::Damaged(text) => f.write_str(text),
             Self::Store(error) => write!(f, "{error}"),
             Self::Node(error) => write!(f, "{error}"),
             Self::Bench(error) => write!(f, "{error}"),

@@ -4,8 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 10] =
-    ["node", "get", "put", "delete", "scan", "levels", "stats", "check", "dump", "bench"];
+const COMMANDS: [&str; 12] = [
+    "node", "get", "put", "delete", "scan", "levels", "stats", "check", "dump", "verify", "repair",
+    "bench",
+];
 
 /// Runs `esker` in `dir` with nothing to read.
 fn esker(dir: &Path, arguments: &[&str]) -> Output {

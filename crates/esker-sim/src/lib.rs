@@ -9,6 +9,7 @@
 //! - [`model`]: what a store must answer
 //! - [`store`]: what is needed of a store and its machine; [`engine`]: Esker behind it
 //! - [`shape`]: the policy of compaction played without a disk, for years and petabytes
+//! - [`flips`]: bit rot: no flipped bit of a store is silent
 //! - [`verify`]: everything that a store shows; [`reached`]: what the runs came by
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@
 pub mod campaign;
 pub mod engine;
 pub mod fault;
+pub mod flips;
 pub mod generate;
 mod horizon;
 mod life;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::campaigns::{Enumerate, Meta, Nth, Nth2};
+use crate::commands::flips::Flips;
 use crate::commands::history::{Minimize, Replay};
 use crate::commands::page::Page;
 use crate::commands::seeds::Seeds;
@@ -46,6 +47,8 @@ enum Command {
     Page(Page),
     /// Play the policy of compaction without a disk and print what it costs
     Shape(Shapes),
+    /// Flip bits of a store of 50 MiB, one at a time: none may change an answer silently
+    Flips(Flips),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<ExitCode> {
         #[cfg(feature = "planted")]
         Command::Planted(planted) => planted.run(),
         Command::Page(page) => page.run(),
+        Command::Flips(flips) => flips.run(),
         Command::Shape(shapes) => {
             shapes.print();
             Ok(ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ pub const FLOORS: [(&str, &[&str]); 8] = [
     ("3", &["version"]),
     ("4", &["read"]),
     ("5", &["compaction"]),
-    ("6", &["db"]),
+    ("6", &["db", "repair"]),
 ];
 
 /// Files that may name any floor.
@@ -211,6 +211,6 @@ mod tests {
 
     #[test]
     fn the_picture_has_the_top_first() {
-        assert!(picture().contains("  6   db\n  5   compaction\n"));
+        assert!(picture().contains("  6   db | repair\n  5   compaction\n"));
     }
 }

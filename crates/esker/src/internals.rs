@@ -63,6 +63,34 @@ pub fn open(disk: Arc<dyn Disk>, env: Arc<dyn Env>, options: &Options) -> Result
     Db::open_on(disk, env, options.settle(SIMULATED_MEMORY_BYTES)?, IfMissing::Create)
 }
 
+/// [`verify`](crate::verify) on any disk.
+///
+/// # Errors
+/// As there.
+pub fn verify(disk: &dyn Disk, depth: crate::Depth) -> Result<crate::VerifyReport> {
+    crate::repair::verify::verify_on(disk, depth)
+}
+
+/// The same for one file and the manifest alone.
+///
+/// # Errors
+/// As there.
+pub fn verify_file(
+    disk: &dyn Disk,
+    depth: crate::Depth,
+    file: names::FileName,
+) -> Result<crate::VerifyReport> {
+    crate::repair::verify::verify_file(disk, depth, Some(file))
+}
+
+/// [`repair`](crate::repair()) on any disks; the new store gets the id `store_id`.
+///
+/// # Errors
+/// As there.
+pub fn repair(from: &dyn Disk, to: &Arc<dyn Disk>, store_id: u64) -> Result<crate::RepairReport> {
+    crate::repair::rebuild::repair_on(from, to, store_id)
+}
+
 /// A table that an explicit flush made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushedTable {

@@ -50,6 +50,7 @@ mod epoch;
 pub mod internals;
 mod memtable;
 mod read;
+mod repair;
 mod sstable;
 #[cfg(test)]
 mod testing;
@@ -62,6 +63,7 @@ pub use base::error::{Corruption, Error, ErrorKind, Result};
 pub use base::range::KeyBounds;
 pub use base::value::Value;
 pub use db::Db;
+pub use db::contain::{CorruptRange, ScrubStats};
 pub use db::health::HealthState;
 pub use db::keyspace::Keyspace;
 pub use db::memory::MemoryUse;
@@ -69,4 +71,9 @@ pub use db::options::{Durability, Options, WriteOptions};
 pub use db::snapshot::Snapshot;
 pub use db::stats::{LevelInfo, Stats};
 pub use read::scan::{Cursor, Iter};
+pub use repair::rebuild::repair;
+pub use repair::report::{
+    Depth, Finding, Loss, RepairReport, RepairedKeyspace, TablePlace, VerifyReport,
+};
+pub use repair::verify::verify;
 pub use sstable::Compression;

@@ -3,6 +3,7 @@
 //! - [`node`]: the node
 //! - [`entries`]: `get`, `put`, `delete`, `scan`
 //! - [`pictures`]: `levels`, `stats`, `check`, `dump`
+//! - [`repair`]: `verify`, `repair`: stores that are damaged
 //! - [`bench`]: workloads, measured
 //!
 //! The examples in the help are run by a test, and their output is compared.
@@ -20,6 +21,7 @@ mod bench;
 mod entries;
 mod node;
 mod pictures;
+mod repair;
 
 /// What the program can do.
 #[derive(Subcommand)]
@@ -33,6 +35,8 @@ pub enum Command {
     Stats(pictures::Stats),
     Check(pictures::Check),
     Dump(pictures::Dump),
+    Verify(repair::Verify),
+    Repair(repair::Repair),
     Bench(bench::Bench),
 }
 
@@ -49,6 +53,8 @@ impl Command {
             Self::Stats(command) => command.run(out),
             Self::Check(command) => command.run(out),
             Self::Dump(command) => command.run(out),
+            Self::Verify(command) => command.run(out),
+            Self::Repair(command) => command.run(out),
             Self::Bench(command) => command.run(out),
         }
     }

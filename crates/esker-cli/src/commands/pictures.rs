@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::commands::Place;
 use crate::outcome::Failure;
+use crate::text::Syntax;
 
 /// Print the levels of the tree: tables, bytes, and from which size on a level is merged down
 ///
@@ -87,6 +88,16 @@ impl Stats {
             ("memtable bytes", stats.memtable_bytes),
         ] {
             line(name, value.to_string())?;
+        }
+        line("corrupt ranges", stats.corrupt_ranges.len().to_string())?;
+        for range in &stats.corrupt_ranges {
+            let show = |key: &Vec<u8>| Syntax::Text.show(key);
+            let (first, last) = (show(&range.first_key), show(&range.last_key));
+            writeln!(
+                out,
+                "  {:?} L{} {first} to {last}: {}",
+                range.keyspace, range.level, range.error
+            )?;
         }
         Ok(())
     }

@@ -153,6 +153,7 @@ pub(super) fn stats(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<()
 fn health(state: &HealthState) -> Cow<'static, str> {
     match state {
         HealthState::Healthy => "healthy".into(),
+        HealthState::CorruptRanges(error) => format!("corrupt ranges: {error}").into(),
         HealthState::NoSpace(error) => format!("no space: {error}").into(),
         HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
         HealthState::Poisoned(error) => format!("poisoned: {error}").into(),

@@ -8,6 +8,7 @@ use esker_sim::campaign::record::Record;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub mod campaigns;
+pub mod flips;
 pub mod history;
 pub mod page;
 #[cfg(feature = "planted")]

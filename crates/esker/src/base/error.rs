@@ -81,6 +81,10 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, text)
     }
 
+    pub(crate) fn busy(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Busy, text)
+    }
+
     pub(crate) fn closed(what: &str) -> Self {
         Self::new(ErrorKind::Closed, format!("{what} is closed"))
     }

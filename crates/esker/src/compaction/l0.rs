@@ -68,6 +68,11 @@ impl PickState<'_> {
                 let within = self.plan_similar().or_else(|| self.plan_leaving_enough());
                 within.or_else(|| self.plan_l0_down())
             }
+            // Where damage bars the way down, L0 is merged around it.
+            L0Rule::Tiered(_) if self.has_damage => {
+                let down = self.plan_l0_down().or_else(|| self.plan_similar());
+                down.or_else(|| self.plan_leaving_enough())
+            }
             L0Rule::Tiered(_) => self.plan_l0_down(),
         }
     }

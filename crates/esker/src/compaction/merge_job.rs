@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::base::cursor::VecCursor;
     use crate::base::error::{Error, ErrorKind};
-    use crate::base::key::{Kind, SeqNo, TableId, compare};
+    use crate::base::key::{KeyspaceId, Kind, SeqNo, TableId, compare};
     use crate::base::range::KeyRange;
     use crate::cache::FramePool;
     use crate::compaction::elide::Tombstones;
@@ -298,7 +298,8 @@ mod tests {
                 filter_bits_per_key: 10,
                 compression: Compression::None,
             };
-            TableWriter::create(&*self.disk, STORE, TableId(self.opened), settings)
+            let (keyspace, id) = (KeyspaceId::DEFAULT, TableId(self.opened));
+            TableWriter::create(&*self.disk, STORE, keyspace, id, settings)
         }
 
         /// Runs a job to its end; returns the number of steps.

@@ -105,8 +105,10 @@ pub struct PickState<'v> {
     /// In the order of C1.
     pub(super) levels: [Vec<PickTable<'v>>; LEVELS],
     pub(super) policy: Policy,
-    /// Inputs of running plans, ascending.
+    /// Inputs of running plans, and damaged tables, ascending.
     busy: Vec<TableId>,
+    /// Whether some of these are damaged.
+    pub(super) has_damage: bool,
     /// Levels and ranges that running plans write.
     written: Vec<(usize, KeyRange)>,
 }
@@ -249,7 +251,7 @@ impl<'v> PickState<'v> {
             let ascend = level.windows(2).all(|pair| pair[0].range.hi() < pair[1].range.lo());
             invariant!(C1, ascend, "a level is {level:?}");
         }
-        Self { levels, policy, busy: Vec::new(), written: Vec::new() }
+        Self { levels, policy, busy: Vec::new(), has_damage: false, written: Vec::new() }
     }
 
     /// Sweeps that begin take no more of L0 than this, the oldest tables first.
@@ -257,6 +259,15 @@ impl<'v> PickState<'v> {
         if let L0Rule::Tiered(tiering) = &mut self.policy.l0 {
             tiering.sweep_bytes_max = bytes_max;
         }
+    }
+
+    /// The same, with tables that cannot be read whole: they stay where they are, as they are. A
+    /// merge would write what is left of them under new checksums, as if nothing were missing.
+    pub fn with_damaged(mut self, damaged: &[TableId]) -> Self {
+        self.busy.extend(damaged);
+        self.busy.sort_unstable();
+        self.has_damage = !damaged.is_empty();
+        self
     }
 
     /// The same while `plan` is being carried out.

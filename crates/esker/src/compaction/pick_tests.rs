@@ -267,3 +267,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn damaged_tables_are_left_where_they_are_and_merged_around() {
+    let tables = |levels: &[&str]| levels.iter().flat_map(|l| parse_level(l)).collect::<Vec<_>>();
+    let plan = |tables: &[Owned], damaged: &[u64]| {
+        let damaged: Vec<_> = damaged.iter().copied().map(TableId).collect();
+        let plan = pick(&state(tables).with_damaged(&damaged))?;
+        assert!(plan.inputs.iter().all(|(_, ids)| ids.iter().all(|id| !damaged.contains(id))));
+        Some((plan.target, plan.inputs))
+    };
+    // L1 is too full: another table than the damaged one goes down, or none.
+    let full = tables(&["L1: 7:[a-f] 500MiB; 8:[g-m] 500MiB", "L2: 9:[a-f] 900MiB; 5:[g-m] 9MiB"]);
+    assert_eq!(plan(&full, &[8]).map(|(_, inputs)| inputs[0].1[0]), Some(TableId(7)));
+    assert_eq!(plan(&full, &[5]).map(|(_, inputs)| inputs[0].1[0]), Some(TableId(7)));
+    assert_eq!(plan(&full, &[9, 5]), None);
+    // A table of L0 bars the way down: its neighbours become one, within L0.
+    let l0 =
+        "L0: 9:[a-z] 4MiB; 8:[a-z] 4MiB; 7:[a-z] 4MiB; 6:[a-z] 4MiB; 5:[a-z] 4MiB; 4:[a-z] 4MiB";
+    let shallow = tables(&[l0, "L1: 3:[a-z] 9MiB"]);
+    assert_eq!(plan(&shallow, &[]).map(|(target, _)| target), Some(1));
+    let (target, inputs) = plan(&shallow, &[4]).expect("the others can be merged");
+    assert_eq!((target, inputs.len()), (0, 1));
+    assert_eq!(plan(&shallow, &[9, 8, 7, 6, 5]), None, "one alone");
+}

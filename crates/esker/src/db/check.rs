@@ -30,17 +30,8 @@ impl Store {
                         metas.iter().find(|meta| meta.id == summary.id).ok_or_else(|| {
                             Error::corrupt(name, 0, "level of a table", format!("L{level}"), "none")
                         })?;
-                    if (meta.entries, meta.bytes) != (summary.entries, summary.bytes)
-                        || meta.range != summary.range
-                    {
-                        return Err(Error::corrupt(
-                            name,
-                            0,
-                            format!("properties against the manifest, keyspace {:?}", core.name),
-                            format!("{} entries, {} bytes", meta.entries, meta.bytes),
-                            format!("{} entries, {} bytes", summary.entries, summary.bytes),
-                        ));
-                    }
+                    meta.compare(summary)
+                        .map_err(|error| error.context(format_args!("keyspace {:?}", core.name)))?;
                     table.verify()?;
                 }
             }

@@ -12,18 +12,19 @@
 //! merges within L0, a reopening), the next one begins where the last one ended. A compaction of
 //! all of L0 that somebody asks for takes in what a sweep has left, and so ends it.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, TableId};
+use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
-use crate::db::flush::table_meta;
 use crate::db::health::HealthState;
 use crate::db::open::clamp;
 use crate::db::store::{KeyspaceCore, Store, Structure};
@@ -117,7 +118,9 @@ impl Store {
                     return Some(self.start(&mut structure, &manual.keyspace, plan, Some(&manual)));
                 }
                 drop(structure);
-                let _ = manual.done.set(Ok(CompactionReport::default()));
+                let barred = manual.keyspace.damage(manual.what.levels());
+                let answer = barred.map_or_else(|| Ok(CompactionReport::default()), Err);
+                let _ = manual.done.set(answer);
                 self.env.notify();
                 continue;
             }
@@ -189,7 +192,9 @@ impl Store {
             }),
         );
         let running = structure.running.iter().filter(|running| running.keyspace == core.id);
-        running.fold(state, |state, running| state.with_running(&running.plan))
+        running.fold(state.with_damaged(&core.damaged_tables()), |state, running| {
+            state.with_running(&running.plan)
+        })
     }
 
     /// How many compactions of a keyspace are running, and how many levels are due besides.
@@ -260,12 +265,14 @@ impl Store {
     /// `Db::compact`.
     pub fn compact_all(&self) -> Result<()> {
         self.flush_all()?;
+        self.look_at_damage_again();
         self.for_each_keyspace(&mut |core| self.compact_manually(core, Manual::All).map(|_| ()))
     }
 
     /// `Db::settle`.
     pub fn settle(&self) -> Result<()> {
         self.flush_all()?;
+        self.look_at_damage_again();
         self.wait_until_nothing_is_due()?;
         self.for_each_keyspace(&mut |core| self.empty_l0(core))?;
         self.wait_until_nothing_is_due()?;
@@ -303,7 +310,7 @@ impl Store {
             let structure = self.structure();
             outcome = match structure.compaction_trouble.paused() {
                 Some(error) => Err(error.clone()),
-                None => self.health.check_reads(),
+                None => self.health.check_reads().and(self.barred_by_damage(&structure)),
             };
             outcome.is_err()
                 || structure
@@ -315,13 +322,41 @@ impl Store {
     }
 }
 
+impl Store {
+    /// An error if something is due that damage does not let happen, and nothing else runs.
+    fn barred_by_damage(&self, structure: &Structure) -> Result<()> {
+        if !structure.running.is_empty() {
+            return Ok(());
+        }
+        for core in structure.keyspaces.values() {
+            let Some(error) = core.damage(0..LEVELS) else { continue };
+            let state = self.pick_state(structure, core);
+            if pick::due_levels(&state) > 0 && pick::pick(&state).is_none() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Manual {
+    /// The levels that it reads.
+    fn levels(self) -> Range<usize> {
+        match self {
+            Self::Level(source) => source..source + 2,
+            Self::L0 => 0..2,
+            Self::All => 0..LEVELS,
+        }
+    }
+}
+
 /// One source per L0 table, as far as it counts, and one per deeper level.
 fn merge_source(view: &View, plan: &CompactionPlan) -> Box<dyn Cursor> {
     let mut sources = Vec::new();
     for (level, ids) in &plan.inputs {
         if *level == 0 {
             // The planted bug leaves out the newest but one.
-            let missed = if planted::is_on(Bug::InputMissed) { ids.iter().nth(1) } else { None };
+            let missed = if planted::is_on(Bug::InputMissed) { ids.get(1) } else { None };
             let wanted = |id: TableId| ids.contains(&id) && missed != Some(&id);
             let l0 = view.l0().filter(|l0| wanted(l0.table.summary().id));
             sources.extend(l0.map(|l0| l0.cursor_once()));
@@ -354,10 +389,11 @@ impl CompactionJob {
             return Ok(Step::Done);
         };
         let (files, settings) = (&mut self.files, store.table_settings(self.plan.target));
+        let keyspace = self.keyspace.id;
         let mut open = || {
             let id = TableId(store.new_file_number());
             files.push(id);
-            TableWriter::create(&*store.disk, store.store_id, id, settings)
+            TableWriter::create(&*store.disk, store.store_id, keyspace, id, settings)
         };
         match merge.step(store.settings.scale.step_bytes, &mut open)? {
             MergeProgress::More => Ok(Step::More),
@@ -376,7 +412,7 @@ impl CompactionJob {
     fn install(&mut self, outputs: &[TableSummary]) -> Result<()> {
         let store = Arc::clone(&self.store);
         let metas: Vec<Arc<TableMeta>> =
-            outputs.iter().map(|summary| Arc::new(table_meta(summary))).collect();
+            outputs.iter().map(|summary| Arc::new(TableMeta::of(summary))).collect();
         let opened: Result<Vec<_>> = metas.iter().map(|meta| store.open_table(meta)).collect();
         let opened = opened?;
         let report = self.report(outputs);

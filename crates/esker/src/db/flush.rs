@@ -33,7 +33,7 @@ use crate::db::health::HealthState;
 use crate::db::store::{Frozen, NAMED_TABLES_MAX, Segment, Store, Structure, WrittenBy};
 use crate::env::{Job, Step};
 use crate::read::view::View;
-use crate::sstable::{Table, TableSummary, TableWriter};
+use crate::sstable::{Table, TableWriter};
 use crate::version::{Edit, KeyspaceEdit, TableMeta};
 use crate::wal::{LogPosition, LogState};
 
@@ -166,8 +166,9 @@ impl Store {
 impl Job for FlushJob {
     fn step(&mut self) -> Step {
         let (store, table) = (Arc::clone(&self.store), self.table);
+        let (keyspace, settings) = (self.frozen.keyspace.id, store.table_settings(0));
         let mut open =
-            || TableWriter::create(&*store.disk, store.store_id, table, store.table_settings(0));
+            || TableWriter::create(&*store.disk, store.store_id, keyspace, table, settings);
         match self.merge.step(store.settings.scale.step_bytes, &mut open) {
             Ok(MergeProgress::More) => {
                 let taken = store.settings.scale.step_bytes as u64;
@@ -197,7 +198,7 @@ impl FlushJob {
         let summary = self.merge.outputs().first().cloned();
         let summary = summary.expect("a memtable that was frozen holds something");
         self.sync_log_if_needed()?;
-        let meta = Arc::new(table_meta(&summary));
+        let meta = Arc::new(TableMeta::of(&summary));
         let table = store.open_table(&meta)?;
         let frozen = self.frozen.clone();
         // Also if it panics from here on: the edit may be durable.
@@ -264,23 +265,6 @@ impl Drop for FlushJob {
         }
         drop(structure);
         self.store.env.notify();
-    }
-}
-
-/// What the manifest keeps of a table.
-pub(crate) fn table_meta(summary: &TableSummary) -> TableMeta {
-    TableMeta {
-        id: summary.id,
-        bytes: summary.bytes,
-        entries: summary.entries,
-        tombstones: summary.tombstones,
-        keys: summary.keys,
-        range: summary.range.clone(),
-        seq_min: summary.seq_min,
-        seq_max: summary.seq_max,
-        key_bytes: summary.key_bytes,
-        value_bytes: summary.value_bytes,
-        filter_bits: summary.filter_bits,
     }
 }
 

@@ -7,6 +7,9 @@
 //! any      -> Closed
 //! ```
 //!
+//! `CorruptRanges` is no state of its own: it is what the stats of a store show that is healthy but for
+//! damaged tables (`contain`).
+//!
 //! A state never improves silently but for NoSpace, which the next write resolves once the file
 //! system has room.
 
@@ -22,6 +25,9 @@ use crate::base::planted::{self, Bug};
 pub enum HealthState {
     /// Everything works.
     Healthy,
+    /// Tables are damaged: reads of the keys in [`Stats::corrupt_ranges`](crate::Stats), and merges
+    /// of these tables, answer `Corruption`; everything else works. This is the first damage.
+    CorruptRanges(Error),
     /// The disk is full: writes are refused, reads go on; ends by itself.
     NoSpace(Error),
     /// A write of the log or the manifest failed: writes are refused, reads go on; ends by
@@ -93,7 +99,7 @@ impl Health {
             return Ok(());
         }
         match self.state() {
-            HealthState::Healthy => Ok(()),
+            HealthState::Healthy | HealthState::CorruptRanges(_) => Ok(()),
             HealthState::NoSpace(error) => Err(error.with_kind(ErrorKind::NoSpace)),
             HealthState::WriteFenced(error) => Err(error
                 .with_kind(ErrorKind::ReadOnly)
@@ -109,7 +115,7 @@ const READS_REFUSED_FROM: u8 = 3;
 
 fn severity(state: &HealthState) -> u8 {
     match state {
-        HealthState::Healthy => 0,
+        HealthState::Healthy | HealthState::CorruptRanges(_) => 0,
         HealthState::NoSpace(_) => 1,
         HealthState::WriteFenced(_) => 2,
         HealthState::Poisoned(_) => 3,

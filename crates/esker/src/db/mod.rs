@@ -10,6 +10,7 @@
 //! - [`compact`]: merges, due or asked for
 //! - [`background`]: which job runs next; [`pace`]: how fast writes may come
 //! - [`keyspace`], [`snapshot`]: the handles
+//! - [`contain`]: damaged tables are kept out of merges, and looked for
 //! - [`health`]: what still works after trouble; [`memory`]: what is held of the budget
 //! - [`stats`], [`check`], [`dump`]: the store's pictures of itself
 //!
@@ -58,6 +59,7 @@ pub(crate) mod check;
 pub(crate) mod close;
 pub(crate) mod commit;
 pub(crate) mod compact;
+pub(crate) mod contain;
 pub(crate) mod dump;
 pub(crate) mod flush;
 pub(crate) mod freeze;
@@ -227,6 +229,17 @@ impl Db {
     /// The first damage found, as `Corruption` with its place.
     pub fn check(&self) -> Result<()> {
         self.store().check()
+    }
+
+    /// Reads every table of the store, past the cache and at 8 MiB a second, to find damage before
+    /// somebody needs what it took: for a thread of its own, every few weeks. Returns when it is
+    /// through; [`Stats::scrub`](crate::Stats::scrub) shows how far it is. Damage that it finds, as
+    /// any other, is then in [`Stats::corrupt_ranges`](crate::Stats::corrupt_ranges).
+    ///
+    /// # Errors
+    /// The first damage found, after all tables were read; `Busy` while another scrub is under way.
+    pub fn scrub(&self) -> Result<()> {
+        self.store().scrub()
     }
 
     /// Closes the store for all its handles: syncs the log, flushes memtables over 1 MiB, leaves

@@ -28,6 +28,7 @@ use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
+use crate::db::contain::Scrub;
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
 use crate::db::pace::Pace;
@@ -357,6 +358,7 @@ fn assemble(
         log_bytes_written: AtomicU64::new(0),
         health: Health::new(),
         pace: Pace::default(),
+        scrub: Scrub::default(),
         structure: Mutex::new(first_structure(recovered.state, manifest, keyspaces, segments)),
         workers: Mutex::new(None),
         closing: AtomicBool::new(false),

@@ -13,7 +13,7 @@ use crate::db::memory::{MEMTABLE_SHARE, frames_bytes};
 use crate::env::Env;
 use crate::epoch::Domain;
 use crate::memtable::ChunkPool;
-use crate::sstable::{Compression, PAGE_BYTES};
+use crate::sstable::{BLOCK_BYTES, Compression, PAGE_BYTES};
 
 /// How durable a write is when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -88,7 +88,7 @@ impl Options {
             durability: Durability::Os,
             compression: [Compression::None; LEVELS],
             scale: Scale {
-                block_bytes: 8 << 10,
+                block_bytes: BLOCK_BYTES,
                 level_base_bytes: None,
                 pool_bytes_max: usize::MAX,
                 step_bytes: 1 << 20,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::limits::LEVELS;
 use crate::compaction::shape;
+use crate::db::contain::{CorruptRange, ScrubStats};
 use crate::db::health::HealthState;
 use crate::db::keyspace::Keyspace;
 use crate::db::memory::MemoryUse;
@@ -85,6 +86,11 @@ pub struct Stats {
     pub snapshots: u64,
     /// The whole store: what works.
     pub health: HealthState,
+    /// The whole store: keys that may not be readable, as far as reads, checks and scrubs have
+    /// found out since it was opened.
+    pub corrupt_ranges: Vec<CorruptRange>,
+    /// The whole store: how far a [scrub](crate::Db::scrub) has come.
+    pub scrub: ScrubStats,
     /// Names in the directory that are not the store's; they are left alone.
     pub foreign_files: Vec<String>,
 }
@@ -126,6 +132,7 @@ impl Keyspace {
             .collect();
         let in_memory: u64 = view.memtables().map(|memtable| memtable.user_bytes()).sum();
         let user_bytes = counters.user_bytes_flushed + in_memory;
+        let corrupt_ranges = store.corrupt_ranges();
         let table_bytes_written = counters.flush_bytes + counters.compaction_bytes_written;
         Stats {
             write_amplification: shape::write_amplification(table_bytes_written, user_bytes),
@@ -151,9 +158,19 @@ impl Keyspace {
             cache_bytes: store.pool.bytes() as u64,
             memory,
             snapshots: store.snapshots.count() as u64,
-            health: store.health.state(),
+            health: health(store.health.state(), &corrupt_ranges),
+            corrupt_ranges,
+            scrub: store.scrub.stats(),
             foreign_files: store.foreign_files.clone(),
         }
+    }
+}
+
+/// Damage is what there is to say where nothing worse is wrong.
+fn health(state: HealthState, corrupt: &[CorruptRange]) -> HealthState {
+    match (&state, corrupt.first()) {
+        (HealthState::Healthy, Some(range)) => HealthState::CorruptRanges(range.error.clone()),
+        _ => state,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::base::names::FileName;
 use crate::cache::FramePool;
 use crate::db::commit::CommitQueue;
 use crate::db::compact::{ManualCompaction, RunningCompaction};
+use crate::db::contain::Scrub;
 use crate::db::health::Health;
 use crate::db::options::Settings;
 use crate::db::pace::Pace;
@@ -39,13 +40,10 @@ use crate::env::{Env, Workers};
 use crate::epoch::{Domain, Guard, Shelf};
 use crate::memtable::Memtable;
 use crate::read::view::View;
-use crate::sstable::{Table, TableSettings};
+use crate::sstable::{FILTER_BITS_PER_KEY, Table, TableSettings};
 use crate::version::{Manifest, StoreState, TableMeta};
 use crate::vfs::{Disk, LockGuard};
 use crate::wal::LogSyncer;
-
-/// Bits of a key's filter: about 1 % false positives.
-pub(crate) const FILTER_BITS_PER_KEY: u32 = 10;
 
 /// How many memtables may wait for their flush before writers wait.
 pub(crate) const FROZEN_MAX: usize = 2;
@@ -75,6 +73,7 @@ pub(crate) struct Store {
     pub log_bytes_written: AtomicU64,
     pub health: Health,
     pub pace: Pace,
+    pub scrub: Scrub,
     pub structure: Mutex<Structure>,
     pub workers: Mutex<Option<Box<dyn Workers>>>,
     /// Whether somebody closes the store or has closed it.

@@ -96,7 +96,7 @@ impl fmt::Debug for Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::key::{Kind, SeqNo, TableId, Tag};
+    use crate::base::key::{KeyspaceId, Kind, SeqNo, TableId, Tag};
     use crate::cache::FramePool;
     use crate::sstable::{Compression, TableSettings, TableWriter};
     use crate::vfs::sim::SimDisk;
@@ -111,7 +111,8 @@ mod tests {
         };
         let table = |(n, (lo, hi)): (usize, &(&str, &str))| {
             let id = TableId(n as u64 + 1);
-            let mut writer = TableWriter::create(&*disk, 1, id, settings).unwrap();
+            let mut writer =
+                TableWriter::create(&*disk, 1, KeyspaceId::DEFAULT, id, settings).unwrap();
             writer.add(lo.as_bytes(), Tag::new(SeqNo::new(2), Kind::Put), b"").unwrap();
             writer.add(hi.as_bytes(), Tag::new(SeqNo::new(1), Kind::Put), b"").unwrap();
             let summary = writer.finish().unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::base::key::{Kind, SeqNo, TableId, Tag, compare};
+use crate::base::key::{KeyspaceId, Kind, SeqNo, TableId, Tag, compare};
 use crate::base::range::Bounds;
 use crate::cache::FramePool;
 use crate::memtable::{ChunkPool, Memtable};
@@ -40,7 +40,8 @@ impl Tables {
             filter_bits_per_key: 10,
             compression: Compression::None,
         };
-        let mut writer = TableWriter::create(&*self.disk, STORE, id, settings).unwrap();
+        let mut writer =
+            TableWriter::create(&*self.disk, STORE, KeyspaceId::DEFAULT, id, settings).unwrap();
         for (key, tag, value) in entries {
             writer.add(key, *tag, value).unwrap();
         }

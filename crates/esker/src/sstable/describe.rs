@@ -26,9 +26,10 @@ pub fn describe(file: &dyn ReadFile) -> Result<String> {
     let properties = Properties::read(source, &footer)?;
     let mut page = Print { source, out: String::new() };
     page.line(format_args!(
-        "{}: table {} of store {:#018x}, {} bytes",
+        "{}: table {} of keyspace {} of store {:#018x}, {} bytes",
         file.name(),
         footer.place.table,
+        footer.keyspace.0,
         footer.place.store_id,
         file.len()
     ));

@@ -10,7 +10,7 @@ use super::page::{
 use super::{Compression, TableSettings, TableSummary};
 use crate::base::codec::{put_u16, put_u32, put_u64};
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::key::{SeqNo, TableId, shared_prefix_bytes};
+use crate::base::key::{KeyspaceId, SeqNo, TableId, shared_prefix_bytes};
 use crate::base::limits::KEY_BYTES_MAX;
 use crate::base::range::KeyRange;
 use crate::base::simd::LINE_BITS_MAX;
@@ -34,6 +34,8 @@ const FEATURES_KNOWN: u64 = 0;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Footer {
     pub(super) place: Place,
+    /// Whose entries they are: so that a table can be put in its place without a manifest.
+    pub(super) keyspace: KeyspaceId,
     pub(super) data: Span,
     pub(super) index: Span,
     pub(super) filter: Span,
@@ -80,6 +82,7 @@ impl Footer {
         }
         put_u64(out, self.index_top.offset);
         put_u64(out, self.index_top.bytes);
+        put_u32(out, self.keyspace.0);
         out.resize(start + FOOTER_BYTES, 0);
         seal(&mut out[start..], self.place, self.properties.end());
     }
@@ -110,13 +113,14 @@ impl Footer {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         at.require_zero(&bytes[20..24], "padding")?;
-        at.require_zero(&bytes[160..], "padding")?;
+        at.require_zero(&bytes[164..], "padding")?;
         let span = |n: usize| Span {
             offset: u64_at(&bytes, 48 + 16 * n),
             bytes: u64_at(&bytes, 56 + 16 * n),
         };
         let footer = Self {
             place,
+            keyspace: KeyspaceId(u32_at(&bytes, 160)),
             data: span(0),
             index: span(1),
             filter: span(2),
@@ -176,12 +180,14 @@ impl Properties {
         shared_prefix_bytes(self.range.lo(), self.range.hi())
     }
 
-    /// Of a file of so many bytes, of which `data_bytes` are blocks.
-    pub(super) fn summary(&self, id: TableId, bytes: u64, data_bytes: u64) -> TableSummary {
+    /// Of a whole file.
+    pub(super) fn summary(&self, footer: &Footer) -> TableSummary {
+        let bytes = footer.properties.end() + FOOTER_BYTES as u64;
         TableSummary {
-            id,
+            id: footer.place.table,
+            keyspace: footer.keyspace,
             bytes,
-            uncompressed_bytes: (bytes - data_bytes).saturating_add(self.image_bytes),
+            uncompressed_bytes: (bytes - footer.data.bytes).saturating_add(self.image_bytes),
             entries: self.entries,
             tombstones: self.tombstones,
             keys: self.keys,

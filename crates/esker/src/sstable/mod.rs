@@ -15,7 +15,9 @@
 //! - `lookup`: one key, in memory, under the epoch; `place`: a cursor's way through the index
 //! - `stretch`: a piece of a block that a reader walks alone
 //! - [`writer`], [`reader`], [`cursor`]: the three faces
-//! - `verify`, [`mod@describe`]: every byte checked, every byte shown
+//! - `damage`: what is known to be wrong with an open one
+//! - `verify`, [`mod@describe`]: every byte checked, every byte shown; `salvage`: what is left of a
+//!   damaged one
 //!
 //! Invariants, asserted where the writer relies on its caller or on itself:
 //! - `S1`: entries are added in the order of [`compare`](crate::base::key::compare), none twice.
@@ -30,7 +32,7 @@
 //! - `S8`: a finished table is on stable storage from its first byte to its last.
 //!
 //! Threads and locks: a writer belongs to one thread; a `Table` may be used by any number at
-//! once and has no lock of its own (the frame pool has); a cursor belongs to one thread at a time.
+//! once; its own lock is around what is known to be wrong with it (the frame pool has others); a cursor belongs to one thread at a time.
 //!
 //! A crash leaves an unfinished file that nobody names, or a finished one: a table is named by
 //! the manifest after `finish` and after the directory was synced.
@@ -43,7 +45,8 @@
 #![doc = include_str!("FORMAT.md")]
 #![forbid(unsafe_code)]
 
-use crate::base::key::{SeqNo, TableId};
+use crate::base::error::Error;
+use crate::base::key::{KeyspaceId, SeqNo, TableId};
 use crate::base::range::KeyRange;
 
 mod block;
@@ -52,6 +55,7 @@ mod block_check;
 mod block_layout;
 mod compression;
 mod cursor;
+mod damage;
 mod describe;
 mod filter;
 mod footer;
@@ -61,6 +65,7 @@ mod packed;
 mod page;
 mod place;
 mod reader;
+mod salvage;
 mod search;
 mod stretch;
 mod verify;
@@ -75,8 +80,16 @@ pub use describe::describe;
 pub use lookup::{Found, Located, Missed, Peek, Reach, with_pages};
 pub use page::PAGE_BYTES;
 pub use reader::Table;
+pub use salvage::{LostPiece, SalvageCursor, read_owner};
 pub use stretch::{Stretch, Terms};
+pub use verify::{inspect, read_summary};
 pub use writer::TableWriter;
+
+/// Bits of filter for each key that stores ask for: about 1 % false positives.
+pub const FILTER_BITS_PER_KEY: u32 = 10;
+
+/// Length of a block that stores ask for.
+pub const BLOCK_BYTES: usize = 8 << 10;
 
 /// How a table is made. What a reader needs of it stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +107,8 @@ pub struct TableSettings {
 pub struct TableSummary {
     /// The table, and the number in its file's name.
     pub id: TableId,
+    /// The keyspace that it was written for.
+    pub keyspace: KeyspaceId,
     /// Length of the file.
     pub bytes: u64,
     /// Length that the file would have without compression.
@@ -118,6 +133,15 @@ pub struct TableSummary {
     pub filter_bits: u64,
     /// Data blocks.
     pub data_blocks: u64,
+}
+
+/// Something wrong in the file of a table.
+#[derive(Clone, Debug)]
+pub struct TableDamage {
+    /// What, and where.
+    pub error: Error,
+    /// The keys whose entries it may have taken; `None` if no entry is known to be lost.
+    pub keys: Option<KeyRange>,
 }
 
 /// Whether a look-up asks the filter first.

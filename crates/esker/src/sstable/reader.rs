@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::block::BlockRef;
+use super::damage::Damages;
 use super::filter::FilterRef;
 use super::footer::{Footer, Properties};
 use super::index::{IndexPage, IndexRef, LEAF, ROOT};
@@ -38,6 +39,7 @@ pub struct Table {
     top: FrameMap,
     filter: FrameMap,
     below: OnceLock<Below>,
+    pub(super) damages: Damages,
 }
 
 /// Frames of what lies below the top of the index: made when the top is first read.
@@ -78,11 +80,12 @@ impl Table {
         let (footer, properties) = read_ends(&*file, place)?;
         Ok(Arc::new(Self {
             prefix_bytes: properties.prefix_bytes(),
-            summary: properties.summary(id, bytes, footer.data.bytes),
+            summary: properties.summary(&footer),
             has_packed_blocks: properties.settings.compression != Compression::None,
             top: FrameMap::new(pool, 1),
             filter: FrameMap::new(pool, properties.filter.pages() as usize),
             below: OnceLock::new(),
+            damages: Damages::default(),
             footer,
             properties,
             pool: Arc::clone(pool),
@@ -122,9 +125,15 @@ impl Table {
 
     /// Reads the whole file again, past the cache, and checks every byte: all checksums, that
     /// nothing lies between the pieces, the order of all entries, the separators, that the filter
-    /// has every key, and that the properties are what the entries add up to.
+    /// has every key, and that the properties are what the entries add up to. What is wrong is
+    /// noted, in place of what was noted before; the first of it is the answer.
     pub fn verify(&self) -> Result<()> {
-        verify::verify(self)
+        self.verify_paced(&|_| {})
+    }
+
+    /// The same; before each read `pace` is told how many bytes it takes.
+    pub fn verify_paced(&self, pace: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        verify::verify(self, pace)
     }
 
     pub(super) fn source(&self) -> Source<'_> {
@@ -191,8 +200,13 @@ impl Table {
         reach.find(self, number).ok_or(Missed { table: self, number, span })
     }
 
-    /// A page, counted: from memory or from the file.
+    /// A page, counted: from memory or from the file. What is found damaged is noted.
     pub(super) fn page(&self, number: PageNo, span: Span, keep: Keep) -> Result<Page> {
+        self.load_page(number, span, keep)
+            .inspect_err(|error| self.note_damage(number, span, error))
+    }
+
+    fn load_page(&self, number: PageNo, span: Span, keep: Keep) -> Result<Page> {
         let source = self.source();
         // Before memory of that length is asked for.
         source.check_span(span, number.part())?;

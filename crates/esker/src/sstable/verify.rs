@@ -1,43 +1,144 @@
-//! Checks every byte of a table, and that its parts agree.
+//! Checks every byte of a table, and that its parts agree: all that is wrong, not the first thing.
 //!
 //! Reads past the cache: what was right when it was loaded may have been damaged since. Holds the
-//! filter and the index in memory while it walks the data, 1.3 % of the table.
+//! filter and the index in memory while it walks the data, 1.3 % of the table. A block that cannot
+//! be read is named with the keys that may be in it, and the walk goes on behind it; what depends
+//! on all blocks, the totals, is compared only if all were read.
+
+use std::fmt;
 
 use super::Compression;
 use super::block::{Block, BlockRef, fingerprint};
+use super::damage::keys_below;
 use super::filter::{FilterPage, FilterRef};
 use super::footer::{Footer, Properties};
 use super::index::{IndexPage, IndexRef, LEAF, ROOT, Separator};
 use super::packed::load_image;
-use super::page::{At, Piece, Source, Span};
+use super::page::{At, Piece, Place, Source, Span};
 use super::reader::{Table, check_children, read_ends};
-use crate::base::error::Result;
+use super::{TableDamage, TableSummary};
+use crate::base::error::{ErrorKind, Result};
 use crate::base::hash::key_hash;
-use crate::base::key::{SeqNo, Tag, compare};
+use crate::base::key::{SeqNo, TableId, Tag, compare};
+use crate::base::names::FileName;
+use crate::base::range::KeyRange;
+use crate::vfs::ReadFile;
 
-/// See [`Table::verify`].
-pub(super) fn verify(table: &Table) -> Result<()> {
-    let source = table.source();
-    let (footer, properties) = read_ends(source.file, source.place)?;
-    let at = source.at(footer.properties.end(), "footer");
-    let unchanged = footer == table.footer && properties == table.properties;
-    at.require(unchanged, "and properties", "what they were when the table was opened")?;
-    let filter = load_filter(source, &footer, &properties)?;
-    let leaves = load_leaves(source, &footer)?;
-    let mut walk = Walk::new(source, &properties, filter);
-    for leaf in &leaves {
-        for child in 0..leaf.children() {
-            walk.block(leaf.child(child), leaf.separator(child))?;
+/// Takes what is wrong, one thing at a time.
+type Found<'f> = dyn FnMut(TableDamage) + 'f;
+
+/// See [`Table::verify_paced`].
+pub(super) fn verify(table: &Table, pace: &(dyn Fn(usize) + Sync)) -> Result<()> {
+    let file = Paced { file: table.source().file, pace };
+    let source = Source { file: &file, ..table.source() };
+    let mut found = Vec::new();
+    match read_ends(source.file, source.place) {
+        Ok(ends) => {
+            let at = source.at(ends.0.properties.end(), "footer");
+            let unchanged = ends.0 == table.footer && ends.1 == table.properties;
+            let what = "what they were when the table was opened";
+            if let Err(error) = at.require(unchanged, "and properties", what) {
+                found.push(TableDamage { error, keys: None });
+            }
+            inspect_pieces(source, &ends, &mut |damage| found.push(damage));
         }
+        Err(error) => found.push(TableDamage { error, keys: None }),
     }
-    walk.compare_totals(source.at(footer.properties.offset, "properties"))
+    let first = found.first().map(|damage| damage.error.clone());
+    // A device that refuses, or a codec that is missing, is no damage.
+    found.retain(|damage| damage.error.kind() == ErrorKind::Corruption);
+    table.damages.set(found);
+    first.map_or(Ok(()), Err)
 }
 
+/// A file whose reads are told before they happen.
+struct Paced<'a> {
+    file: &'a dyn ReadFile,
+    pace: &'a (dyn Fn(usize) + Sync),
+}
+
+impl ReadFile for Paced<'_> {
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<()> {
+        (self.pace)(out.len());
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn name(&self) -> FileName {
+        self.file.name()
+    }
+}
+
+impl fmt::Debug for Paced<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+/// Checks every byte of the file of table `id` and hands over all that is wrong; what the table
+/// says of itself, if that can be read.
+pub fn inspect(
+    file: &dyn ReadFile,
+    store_id: u64,
+    id: TableId,
+    found: &mut Found<'_>,
+) -> Option<TableSummary> {
+    let source = Source { file, place: Place { store_id, table: id } };
+    match read_ends(file, source.place) {
+        Ok(ends) => {
+            inspect_pieces(source, &ends, found);
+            Some(ends.1.summary(&ends.0))
+        }
+        Err(error) => {
+            found(TableDamage { error, keys: None });
+            None
+        }
+    }
+}
+
+/// What the table of a file says of itself: footer and properties alone.
+pub fn read_summary(file: &dyn ReadFile, store_id: u64, id: TableId) -> Result<TableSummary> {
+    let (footer, properties) = read_ends(file, Place { store_id, table: id })?;
+    Ok(properties.summary(&footer))
+}
+
+fn inspect_pieces(
+    source: Source<'_>,
+    (footer, properties): &(Footer, Properties),
+    found: &mut Found<'_>,
+) {
+    let filter = load_filter(source, footer, properties, found);
+    let mut sites = Sites { properties, list: Vec::new(), leaves_missing: false };
+    if let Err(error) = sites.gather(source, footer, found) {
+        found(TableDamage { error, keys: Some(properties.range.clone()) });
+        return;
+    }
+    let mut walk = Walk::new(source, properties, filter);
+    for (n, site) in sites.list.iter().enumerate() {
+        if let Err(error) = walk.block(site) {
+            found(TableDamage { error, keys: Some(sites.keys(n)) });
+            walk.is_broken = true;
+            walk.goes_on = None;
+        }
+    }
+    if walk.is_broken || sites.leaves_missing {
+        return;
+    }
+    if let Err(error) = walk.compare_totals(source.at(footer.properties.offset, "properties")) {
+        found(TableDamage { error, keys: None });
+    }
+}
+
+/// The pages of the filter; `None` for one that is damaged.
 fn load_filter(
     source: Source<'_>,
     footer: &Footer,
     properties: &Properties,
-) -> Result<Vec<FilterPage<Vec<u8>>>> {
+    found: &mut Found<'_>,
+) -> Vec<Option<FilterPage<Vec<u8>>>> {
     let shape = properties.filter;
     let load = |number| {
         let span = shape.page(number, footer.filter.offset);
@@ -47,54 +148,150 @@ fn load_filter(
         at.expect("probes", shape.probes, page.probes())?;
         Ok(page)
     };
-    (0..shape.pages()).map(load).collect()
+    let mut load_or_tell = |number| {
+        let page = load(number);
+        page.map_err(|error| found(TableDamage { error, keys: None })).ok()
+    };
+    (0..shape.pages()).map(&mut load_or_tell).collect()
 }
 
-/// All leaves of the index, which lie end to end, as the blocks that they point to do.
-fn load_leaves(source: Source<'_>, footer: &Footer) -> Result<Vec<IndexPage<Vec<u8>>>> {
-    let top = IndexPage::trusted(source.load::<IndexRef>(footer.index_top)?);
-    let at_top = source.at(footer.index_top.offset, IndexRef::PART);
-    let mut leaves = Vec::new();
-    if footer.leaves().bytes == 0 {
-        check_children(&top, LEAF, footer.data, at_top)?;
-        leaves.push(top);
-    } else {
-        check_children(&top, ROOT, footer.leaves(), at_top)?;
-        at_top.expect("children", footer.leaves(), top.covers())?;
-        at_top.expect("number", 0, top.first())?;
-        for child in 0..top.children() {
-            let span = top.child(child);
-            let leaf = IndexPage::trusted(source.load::<IndexRef>(span)?);
-            let at = source.at(span.offset, IndexRef::PART);
-            check_children(&leaf, LEAF, footer.data, at)?;
-            let same = leaf.separator(0) == top.separator(child);
-            at.require(same, "first separator", "the one in the page above")?;
-            leaves.push(leaf);
+/// A block, and the separator in front of it.
+struct Site {
+    span: Span,
+    separator: Vec<u8>,
+    continues: bool,
+    /// Whether the block before it in this list is the one before it in the file.
+    follows: bool,
+}
+
+/// Where all blocks are that the index can still tell.
+struct Sites<'a> {
+    properties: &'a Properties,
+    list: Vec<Site>,
+    /// Whether a leaf of the index cannot be read, so that blocks are missing in the list.
+    leaves_missing: bool,
+}
+
+impl Sites<'_> {
+    /// All leaves of the index, which lie end to end, as the blocks that they point to do. An
+    /// error is that of the top: without it there is no index.
+    fn gather(&mut self, source: Source<'_>, footer: &Footer, found: &mut Found<'_>) -> Result<()> {
+        let top = IndexPage::trusted(source.load::<IndexRef>(footer.index_top)?);
+        let at_top = source.at(footer.index_top.offset, IndexRef::PART);
+        let mut next = Next { block: 0, offset: footer.data.offset };
+        if footer.leaves().bytes == 0 {
+            check_children(&top, LEAF, footer.data, at_top)?;
+            next.check(&top, at_top)?;
+            self.add(&top, true);
+        } else {
+            check_children(&top, ROOT, footer.leaves(), at_top)?;
+            at_top.expect("children", footer.leaves(), top.covers())?;
+            at_top.expect("number", 0, top.first())?;
+            let mut follows = true;
+            for child in 0..top.children() {
+                let leaf = leaf(source, footer, &top, child);
+                let checked = leaf.and_then(|leaf| {
+                    let at = source.at(top.child(child).offset, IndexRef::PART);
+                    if follows {
+                        next.check(&leaf, at)?
+                    } else {
+                        next = Next::behind(&leaf)
+                    }
+                    Ok(leaf)
+                });
+                match checked {
+                    Ok(leaf) => self.add(&leaf, std::mem::replace(&mut follows, true)),
+                    Err(error) => {
+                        self.leaves_missing = true;
+                        follows = false;
+                        let keys = Some(keys_below(self.properties, &top, child));
+                        found(TableDamage { error, keys });
+                    }
+                }
+            }
+            if !follows {
+                return Ok(());
+            }
+        }
+        at_top.expect("end of the last block", footer.data.end(), next.offset)
+    }
+
+    fn add(&mut self, leaf: &IndexPage<Vec<u8>>, mut follows: bool) {
+        for child in 0..leaf.children() {
+            let separator = leaf.separator(child);
+            self.list.push(Site {
+                span: leaf.child(child),
+                separator: self.whole(&separator),
+                continues: separator.continues,
+                follows: std::mem::replace(&mut follows, true),
+            });
         }
     }
-    let (mut blocks, mut end) = (0, footer.data.offset);
-    for leaf in &leaves {
-        at_top.expect("number of a leaf", blocks, leaf.first() as usize)?;
-        at_top.expect("first block of a leaf", end, leaf.covers().offset)?;
-        blocks += leaf.children();
-        end = leaf.covers().end();
+
+    /// A separator with what all keys of the table begin with.
+    fn whole(&self, separator: &Separator<'_>) -> Vec<u8> {
+        let prefix = &self.properties.range.lo()[..self.properties.prefix_bytes()];
+        [prefix, &separator.suffix()].concat()
     }
-    at_top.expect("end of the last block", footer.data.end(), end)?;
-    Ok(leaves)
+
+    /// The keys that may be in block `n`.
+    fn keys(&self, n: usize) -> KeyRange {
+        let all = &self.properties.range;
+        let hi = self.list.get(n + 1).map(|next| next.separator.as_slice());
+        let lo = self.list[n].separator.as_slice().max(all.lo()).min(all.hi());
+        KeyRange::new(lo, hi.unwrap_or(all.hi()).min(all.hi()).max(lo))
+    }
+}
+
+/// A leaf below the root of an index.
+fn leaf(
+    source: Source<'_>,
+    footer: &Footer,
+    top: &IndexPage<Vec<u8>>,
+    child: usize,
+) -> Result<IndexPage<Vec<u8>>> {
+    let span = top.child(child);
+    let leaf = IndexPage::trusted(source.load::<IndexRef>(span)?);
+    let at = source.at(span.offset, IndexRef::PART);
+    check_children(&leaf, LEAF, footer.data, at)?;
+    let same = leaf.separator(0) == top.separator(child);
+    at.require(same, "first separator", "the one in the page above")?;
+    Ok(leaf)
+}
+
+/// Which block comes next in the file.
+struct Next {
+    block: usize,
+    offset: u64,
+}
+
+impl Next {
+    fn check(&mut self, leaf: &IndexPage<Vec<u8>>, at: At) -> Result<()> {
+        at.expect("number of a leaf", self.block, leaf.first() as usize)?;
+        at.expect("first block of a leaf", self.offset, leaf.covers().offset)?;
+        *self = Self::behind(leaf);
+        Ok(())
+    }
+
+    fn behind(leaf: &IndexPage<Vec<u8>>) -> Self {
+        let block = leaf.first() as usize + leaf.children();
+        Self { block, offset: leaf.covers().end() }
+    }
 }
 
 /// What was seen of the entries so far.
 struct Walk<'a> {
     source: Source<'a>,
     properties: &'a Properties,
-    filter: Vec<FilterPage<Vec<u8>>>,
-    /// What all keys begin with.
-    prefix: &'a [u8],
+    filter: Vec<Option<FilterPage<Vec<u8>>>>,
     first_key: Vec<u8>,
     key: Vec<u8>,
     last: Option<(Vec<u8>, Tag)>,
-    /// Whether the last block says that the next one goes on with its last key.
-    goes_on: bool,
+    /// Whether the last block says that the next one goes on with its last key; `None` if the
+    /// next one is not behind the last one that was read.
+    goes_on: Option<bool>,
+    /// Whether a block was not read to its end.
+    is_broken: bool,
     entries: u64,
     tombstones: u64,
     keys: u64,
@@ -110,17 +307,17 @@ impl<'a> Walk<'a> {
     fn new(
         source: Source<'a>,
         properties: &'a Properties,
-        filter: Vec<FilterPage<Vec<u8>>>,
+        filter: Vec<Option<FilterPage<Vec<u8>>>>,
     ) -> Self {
         Self {
             source,
             properties,
             filter,
-            prefix: &properties.range.lo()[..properties.prefix_bytes()],
             first_key: Vec::new(),
             key: Vec::new(),
             last: None,
-            goes_on: false,
+            goes_on: Some(false),
+            is_broken: false,
             entries: 0,
             tombstones: 0,
             keys: 0,
@@ -133,42 +330,42 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn block(&mut self, span: Span, separator: Separator<'_>) -> Result<()> {
-        let (image, compression) = load_image(self.source, span)?;
+    fn block(&mut self, site: &Site) -> Result<()> {
+        if !site.follows {
+            self.goes_on = None;
+        }
+        let (image, compression) = load_image(self.source, site.span)?;
         let block = Block::trusted(image.as_slice());
-        let at = self.source.at(span.offset, BlockRef::PART);
+        let at = self.source.at(site.span.offset, BlockRef::PART);
         let as_said = [Compression::None, self.properties.settings.compression];
         at.require(as_said.contains(&compression), "compression", "what the properties say")?;
         self.image_bytes += image.len() as u64;
-        self.check_separator(&block, separator, at)?;
+        self.check_separator(&block, site, at)?;
         for n in 0..block.entries() {
             self.entry(&block, n, at)?;
         }
         self.blocks += 1;
-        self.goes_on = block.goes_on();
+        self.goes_on = Some(block.goes_on());
         Ok(())
     }
 
     /// The separator is above the last key of the block before and not above this block's first;
     /// or it is both, and both blocks say so.
-    fn check_separator(
-        &self,
-        block: &BlockRef<'_>,
-        separator: Separator<'_>,
-        at: At,
-    ) -> Result<()> {
+    fn check_separator(&self, block: &BlockRef<'_>, site: &Site, at: At) -> Result<()> {
         let mut first_key = Vec::new();
         block.append_key(0, &mut first_key);
-        at.expect("continuation", self.goes_on, separator.continues)?;
+        let Some(goes_on) = self.goes_on else {
+            return at.require(site.separator <= first_key, "separator", "one before this block");
+        };
+        at.expect("continuation", goes_on, site.continues)?;
         let Some((last_key, _)) = &self.last else {
-            let empty = separator.suffix().is_empty();
+            let empty = site.separator.len() == self.properties.prefix_bytes();
             return at.require(empty, "separator", "none before the first block");
         };
-        let separator_key = [self.prefix, &separator.suffix()].concat();
-        let divides = if separator.continues {
-            *last_key == separator_key && separator_key == first_key
+        let divides = if site.continues {
+            *last_key == site.separator && site.separator == first_key
         } else {
-            *last_key < separator_key && separator_key <= first_key
+            *last_key < site.separator && site.separator <= first_key
         };
         at.require(divides, "separator", "one between this block and the one before")
     }
@@ -207,7 +404,7 @@ impl<'a> Walk<'a> {
     fn in_filter(&self, hash: u64) -> bool {
         let shape = self.properties.filter;
         let (page, line) = shape.place_of(hash);
-        let page = self.filter.get(page as usize);
+        let page = self.filter.get(page as usize).and_then(Option::as_ref);
         page.is_none_or(|page| shape.may_contain(page.line(line), hash))
     }
 

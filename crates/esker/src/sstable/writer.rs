@@ -15,7 +15,7 @@ use super::{TableSettings, TableSummary};
 use crate::base::error::{Error, Result};
 use crate::base::hash::key_hash;
 use crate::base::invariant;
-use crate::base::key::{SeqNo, TableId, Tag, shared_prefix_bytes};
+use crate::base::key::{KeyspaceId, SeqNo, TableId, Tag, shared_prefix_bytes};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
@@ -32,6 +32,7 @@ const FILE_BYTES_MAX: u64 = (u32::MAX as u64) * super::page::ALIGN as u64;
 pub struct TableWriter {
     output: Output,
     place: Place,
+    keyspace: KeyspaceId,
     settings: TableSettings,
     block: BlockBuilder,
     packer: Packer,
@@ -57,10 +58,11 @@ struct Totals {
 }
 
 impl TableWriter {
-    /// Creates the file of table `id`, which must not exist.
+    /// Creates the file of table `id` for entries of `keyspace`; it must not exist.
     pub fn create(
         disk: &dyn Disk,
         store_id: u64,
+        keyspace: KeyspaceId,
         id: TableId,
         settings: TableSettings,
     ) -> Result<Self> {
@@ -69,6 +71,7 @@ impl TableWriter {
         Ok(Self {
             output: Output::new(disk.create(FileName::Table(id))?),
             place: Place { store_id, table: id },
+            keyspace,
             settings,
             block: BlockBuilder::default(),
             packer: Packer::new(settings.compression),
@@ -143,6 +146,7 @@ impl TableWriter {
         properties.write(self.place, filter.end(), &mut self.output.buffer);
         let footer = Footer {
             place: self.place,
+            keyspace: self.keyspace,
             data,
             index,
             filter,
@@ -152,8 +156,8 @@ impl TableWriter {
             index_top,
         };
         footer.write(&mut self.output.buffer);
-        let bytes = self.output.finish()?;
-        Ok(properties.summary(self.place.table, bytes, data.bytes))
+        self.output.finish()?;
+        Ok(properties.summary(&footer))
     }
 
     /// Checks what the caller promises; returns whether the key is that of the last entry.
@@ -266,15 +270,15 @@ impl Output {
         appended
     }
 
-    /// Everything to stable storage; returns the length of the file.
-    fn finish(mut self) -> Result<u64> {
+    /// Everything to stable storage.
+    fn finish(mut self) -> Result<()> {
         self.flush()?;
         let bytes = self.file.len();
         if planted::is_on(Bug::TableNotSynced) {
-            return Ok(bytes);
+            return Ok(());
         }
         let synced_bytes = self.file.sync_handle().sync()?;
         invariant!(S8, synced_bytes == bytes, "{synced_bytes} of {bytes} bytes synced");
-        Ok(bytes)
+        Ok(())
     }
 }

@@ -55,6 +55,6 @@ pub use describe::describe;
 pub use edit::{Edit, KeyspaceCounters, KeyspaceEdit, Sweep};
 pub use levels::{Broken, Version};
 pub use manifest::Manifest;
-pub use read_manifest::{Found, read_manifest};
+pub use read_manifest::{Found, read_manifest, salvage_manifest};
 pub use state::{FixedOptions, StoreState};
 pub use table_meta::TableMeta;

@@ -63,6 +63,42 @@ pub fn read_manifest(disk: &dyn Disk, listing: &Listing) -> Result<Found> {
     Ok(Found::Store { state, manifest_number })
 }
 
+/// What a damaged manifest still says: the state after the last edit in front of the damage. It
+/// may name tables that are gone and lack others; names of keyspaces are what it is good for. Of
+/// manifests that `CURRENT` does not choose between, the newest that says something.
+pub fn salvage_manifest(disk: &dyn Disk, listing: &Listing) -> Option<StoreState> {
+    let current = disk.open(FileName::Current).and_then(|file| read_current(&*file)).ok();
+    let manifests = listing.files.iter().rev().filter_map(|(name, _)| match name {
+        FileName::Manifest(number) => Some(*number),
+        _ => None,
+    });
+    current.into_iter().chain(manifests).find_map(|number| read_prefix(disk, number))
+}
+
+/// The state after the last readable edit of a manifest.
+fn read_prefix(disk: &dyn Disk, number: u64) -> Option<StoreState> {
+    let name = FileName::Manifest(number);
+    let file = disk.open(name).ok()?;
+    let store_id = read_header(&*file, number).ok()?;
+    let start = MANIFEST_HEADER_BYTES as u64;
+    let mut reader = RecordReader::new(file, store_id, start, MANIFEST_RECORD_BYTES_MAX);
+    let end = reader.file_bytes();
+    let mut reading = Reading { name, horizon: 0, next_record: SeqNo::new(1) };
+    let mut state: Option<StoreState> = None;
+    while let Ok(Next::Record { offset, header, payload }) = reader.next(end) {
+        let Ok(Ok(kind)) = reading.check(&header) else { break };
+        reading.next_record = reading.next_record.plus(1);
+        let next = match (kind, state.clone()) {
+            (RecordKind::Mark, _) => continue,
+            (_, None) => reading.snapshot(store_id, offset, payload),
+            (_, Some(mut next)) => reading.edit(&mut next, offset, payload).map(|()| next),
+        };
+        let Ok(next) = next else { break };
+        state = Some(next);
+    }
+    state
+}
+
 /// Without `CURRENT` a directory is new, or a creation in it crashed, or it has lost something.
 /// Creation writes nothing but these files before `CURRENT` is durable.
 fn without_current(listing: &Listing) -> Result<Found> {

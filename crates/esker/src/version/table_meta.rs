@@ -1,7 +1,10 @@
 //! What the store knows about a table without opening it.
 
+use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, TableId};
+use crate::base::names::FileName;
 use crate::base::range::KeyRange;
+use crate::sstable::TableSummary;
 
 /// A table as the manifest records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,4 +31,47 @@ pub struct TableMeta {
     pub value_bytes: u64,
     /// Size of the filter.
     pub filter_bits: u64,
+}
+
+impl TableMeta {
+    /// What the manifest keeps of a table.
+    pub fn of(summary: &TableSummary) -> Self {
+        Self {
+            id: summary.id,
+            bytes: summary.bytes,
+            entries: summary.entries,
+            tombstones: summary.tombstones,
+            keys: summary.keys,
+            range: summary.range.clone(),
+            seq_min: summary.seq_min,
+            seq_max: summary.seq_max,
+            key_bytes: summary.key_bytes,
+            value_bytes: summary.value_bytes,
+            filter_bits: summary.filter_bits,
+        }
+    }
+
+    /// `Ok` if the table says the same of itself.
+    pub fn compare(&self, summary: &TableSummary) -> Result<()> {
+        let found = Self::of(summary);
+        if *self == found {
+            return Ok(());
+        }
+        let name = FileName::Table(self.id);
+        Err(Error::corrupt(name, 0, "properties against the manifest", self.words(), found.words()))
+    }
+
+    fn words(&self) -> String {
+        format!(
+            "{} entries ({} tombstones, {} keys) in {} bytes, [{} .. {}], #{} to #{}",
+            self.entries,
+            self.tombstones,
+            self.keys,
+            self.bytes,
+            self.range.lo().escape_ascii(),
+            self.range.hi().escape_ascii(),
+            self.seq_min,
+            self.seq_max
+        )
+    }
 }

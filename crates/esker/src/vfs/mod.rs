@@ -51,6 +51,7 @@ mod mapped;
 pub mod os;
 #[cfg(any(test, feature = "internals"))]
 pub mod sim;
+#[cfg(any(test, feature = "internals"))]
 pub mod strike;
 
 /// One directory that holds a store.

@@ -10,6 +10,7 @@
 //! - [`log`], [`sync`]: writing, and making durable
 //! - [`reader`]: reading records, and looking for statements behind a hole
 //! - [`chain`], [`recover`](mod@recover): which segments belong together, and what of them counts
+//! - [`salvage`](mod@salvage): what can be read of a damaged one
 //! - [`describe`](mod@describe): a readable print
 //!
 //! **The durable horizon.** A power cut may keep any of the bytes that were not synced, so a log
@@ -63,12 +64,15 @@ pub mod record;
 mod recover;
 #[cfg(test)]
 mod recover_tests;
+mod salvage;
 mod segment;
 mod sync;
 
 pub use describe::describe;
 pub use log::Log;
-pub use recover::recover;
+pub use recover::{RecoveredLog, check_headers, examine, recover};
+pub use salvage::{LogLoss, salvage};
+pub use segment::read_owner;
 pub use sync::LogSyncer;
 
 /// A place in the log: everything in earlier segments and the first `offset` bytes of this one.

@@ -130,6 +130,27 @@ impl RecordReader {
         Ok(Ok(checked))
     }
 
+    /// Goes on behind a hole, to the next place where a whole record stands that ends at or before
+    /// `limit`; false if there is none.
+    pub fn skip_hole(&mut self, limit: u64) -> Result<bool> {
+        let mut offset = self.at;
+        loop {
+            offset += RECORD_ALIGN;
+            if offset >= limit {
+                self.at = limit;
+                return Ok(false);
+            }
+            if self.header(offset, limit)?.is_err() {
+                continue;
+            }
+            self.at = offset;
+            if matches!(self.next(limit)?, Next::Record { .. }) {
+                self.at = offset;
+                return Ok(true);
+            }
+        }
+    }
+
     /// Looks at every place from `offset` to the end of the file for the header of a record with a
     /// sequence number of at least `seq_min`, and hands what it states to `found`. A header whose
     /// payload is torn counts: linear in what is read, whatever is read.

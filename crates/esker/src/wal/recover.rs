@@ -53,6 +53,26 @@ pub fn recover(
     state: &LogState,
     apply: &mut Apply<'_>,
 ) -> Result<RecoveredLog> {
+    let log = examine(disk, store_id, state, apply)?;
+    let live = &log.sealed[state.sealed.len()..];
+    for sealed in live {
+        if !planted::is_on(Bug::RecoveredLogNotSynced) {
+            disk.sync_existing(FileName::Log(sealed.segment))?;
+        }
+    }
+    if !live.is_empty() {
+        disk.sync_dir()?;
+    }
+    Ok(log)
+}
+
+/// The same without the syncs: what is found may be gone after a power cut.
+pub fn examine(
+    disk: &dyn Disk,
+    store_id: u64,
+    state: &LogState,
+    apply: &mut Apply<'_>,
+) -> Result<RecoveredLog> {
     let files = log_files(&disk.list()?);
     let mut replay =
         Replay { disk, store_id, apply, horizon: state.horizon, next_seq: None, records: 0 };
@@ -61,20 +81,36 @@ pub fn recover(
     let (live, tail) = replay.live(&chain.links, state)?;
     replay.look_behind(&tail, &files)?;
     replay.judge(&tail)?;
-    for sealed in &live {
-        if !planted::is_on(Bug::RecoveredLogNotSynced) {
-            disk.sync_existing(FileName::Log(sealed.segment))?;
-        }
-    }
-    if !live.is_empty() {
-        disk.sync_dir()?;
-    }
     Ok(RecoveredLog {
         sealed: state.sealed.iter().copied().chain(live).collect(),
         next_seq: replay.next_seq,
         discarded_bytes: tail.bytes_behind(&files),
         records: replay.records,
     })
+}
+
+/// Whether the segments that the manifest vouches for are there, as long as it says, with a header;
+/// tells `found` about each that is not.
+pub fn check_headers(
+    disk: &dyn Disk,
+    store_id: u64,
+    state: &LogState,
+    found: &mut dyn FnMut((SegmentNo, Error)),
+) {
+    for sealed in &state.sealed {
+        let name = FileName::Log(sealed.segment);
+        let check = || {
+            let file = disk.open(name)?;
+            if file.len() < sealed.bytes {
+                return Err(Error::corrupt(name, 0, "segment length", sealed.bytes, file.len()));
+            }
+            let header = read_header(disk, store_id, sealed.segment)?;
+            header.map(drop).map_err(|hole| hole.mismatch.into_error(name, hole.offset))
+        };
+        if let Err(error) = check() {
+            found((sealed.segment, error));
+        }
+    }
 }
 
 /// The end of what is kept, and what is there instead of more.
@@ -356,7 +392,12 @@ fn words(sealed: Option<SealedSegment>) -> String {
 
 /// The checksums of a batch hold; if it makes no sense all the same, a bug or a newer version
 /// wrote it, and that is no crash.
-fn check_ops(name: FileName, offset: u64, header: &RecordHeader, payload: &[u8]) -> Result<()> {
+pub(super) fn check_ops(
+    name: FileName,
+    offset: u64,
+    header: &RecordHeader,
+    payload: &[u8],
+) -> Result<()> {
     let mut count = 0_u64;
     for op in decode_ops(payload) {
         let Err(bad) = op else {

@@ -6,6 +6,7 @@ use crate::base::hash::record_checksum;
 use crate::base::key::{SegmentNo, SeqNo};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::vfs::ReadFile;
 use crate::wal::record::{Mismatch, RECORD_ALIGN};
 use crate::wal::{LogPosition, SealedSegment};
 
@@ -106,6 +107,16 @@ impl SegmentHeader {
             _ => Ok(self),
         }
     }
+}
+
+/// The store that a segment says it belongs to, by its file alone.
+pub fn read_owner(file: &dyn ReadFile) -> Result<u64> {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    file.read_exact_at(&mut bytes, 0)?;
+    let store_id = Reader::new(&bytes[STORE_ID_AT..]).u64().unwrap_or_default();
+    let segment = SegmentNo(file.name().number().unwrap_or_default());
+    let decoded = SegmentHeader::decode(&bytes, store_id, segment)?;
+    decoded.map(|_| store_id).map_err(|mismatch| mismatch.into_error(file.name(), 0))
 }
 
 fn split(bytes: &[u8]) -> Option<(&[u8], u32)> {

@@ -8,17 +8,22 @@
 //! - `bad_days`: locks, full disks, failing disks, damage
 //! - `shape`: flushes, compactions and their exact figures
 //! - `crash`: what is left after the process or the machine dies
+//! - `contain`: damage that an open store meets, and scrubs
+//! - `verify`, `repair`: stores that are not open and damaged
 //! - `compression`: levels that are compressed, and builds without a codec
 
 mod bad_days;
 mod compression;
+mod contain;
 mod crash;
 mod face;
 mod faults;
 mod limits;
 mod log_files;
 mod regression;
+mod repair;
 mod shape;
+mod verify;
 
 use std::sync::Arc;
 

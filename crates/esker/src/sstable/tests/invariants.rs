@@ -8,7 +8,7 @@ use crate::vfs::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, When};
 use crate::vfs::sim::CrashPolicy;
 
 fn writer(disk: &SimDisk) -> TableWriter {
-    TableWriter::create(disk, STORE, TABLE, settings(8 << 10)).unwrap()
+    TableWriter::create(disk, STORE, KEYSPACE, TABLE, settings(8 << 10)).unwrap()
 }
 
 fn add(writer: &mut TableWriter, (key, tag, value): Entry) {

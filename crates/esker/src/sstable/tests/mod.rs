@@ -24,6 +24,7 @@ mod model;
 mod packed;
 
 const STORE: u64 = 0x5ca1_ab1e;
+const KEYSPACE: KeyspaceId = KeyspaceId(0);
 const TABLE: TableId = TableId(7);
 const NAME: FileName = FileName::Table(TABLE);
 
@@ -60,7 +61,7 @@ struct Fixture {
 impl Fixture {
     fn new(settings: TableSettings, entries: &[Entry]) -> Self {
         let disk = SimDisk::new();
-        let mut writer = TableWriter::create(&*disk, STORE, TABLE, settings).unwrap();
+        let mut writer = TableWriter::create(&*disk, STORE, KEYSPACE, TABLE, settings).unwrap();
         for (key, tag, value) in entries {
             writer.add(key, *tag, value).unwrap();
         }
