@@ -15,7 +15,7 @@
 //! - `lookup`: one key, in memory, under the epoch; `place`: a cursor's way through the index
 //! - `stretch`: a piece of a block that a reader walks alone
 //! - [`writer`], [`reader`], [`cursor`]: the three faces
-//! - `verify`, [`mod@describe`]: every byte checked, every byte shown
+//! - `verify`, [`mod@describe`]: every byte checked, every byte shown; `fuzz`: hostile bytes
 //!
 //! Invariants, asserted where the writer relies on its caller or on itself:
 //! - `S1`: entries are added in the order of [`compare`](crate::base::key::compare), none twice.
@@ -55,6 +55,8 @@ mod cursor;
 mod describe;
 mod filter;
 mod footer;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod index;
 mod lookup;
 mod packed;
