@@ -13,13 +13,20 @@ use crate::db::Db;
 use crate::db::options::{IfMissing, Options};
 use crate::env::pump::PumpEnv;
 use crate::sstable::fuzz::{PieceOfTable, pieces_of, right_pieces};
-use crate::version::fuzz::{right_current, right_manifest};
+use crate::version::fuzz::{append_edit, manifest_edit_seeds, right_current, right_manifest};
 use crate::vfs::sim::SimDisk;
 use crate::wal::fuzz::right_segment;
 
-/// The target of this folder.
-pub const TARGETS: [Target; 1] =
-    [Target { name: "store", run: store, seeds: store_seeds, memory_bytes_max: 96 << 20 }];
+/// The targets of this folder.
+pub const TARGETS: [Target; 2] = [
+    Target { name: "store", run: store, seeds: store_seeds, memory_bytes_max: 96 << 20 },
+    Target {
+        name: "store_edit",
+        run: store_edit,
+        seeds: store_edit_seeds,
+        memory_bytes_max: 96 << 20,
+    },
+];
 
 const MEMORY_BYTES: u64 = 64 << 20;
 
@@ -52,13 +59,33 @@ fn store(input: &[u8]) {
         }
         disk.put_file(file.name, bytes);
     }
+    use_disk(&disk);
+}
+
+/// `mode u8`, then the payload of an edit, which the manifest of a store gets behind its last
+/// record. Bit 0 of `mode` as in [`store`].
+fn store_edit(input: &[u8]) {
+    let Some((mode, payload)) = input.split_first() else { return };
+    let disk = SimDisk::new();
+    for ValidFile { name, bytes, .. } in &Valid::number(mode % 2).files {
+        let mut bytes = bytes.clone();
+        if let FileName::Manifest(number) = name {
+            append_edit(&mut bytes, *number, payload);
+        }
+        disk.put_file(*name, &bytes);
+    }
+    use_disk(&disk);
+}
+
+/// Opens the store, does everything, and opens it again.
+fn use_disk(disk: &Arc<SimDisk>) {
     let env = PumpEnv::new(1);
-    let _ = open(&disk, &env).and_then(|db| {
+    let _ = open(disk, &env).and_then(|db| {
         let used = use_store(&db);
         let closed = db.close();
         used.and(closed)
     });
-    let _ = open(&disk, &env).and_then(|db| db.close());
+    let _ = open(disk, &env).and_then(|db| db.close());
     assert_eq!(env.job_panics(), [""; 0], "background work stops with errors alone");
 }
 
@@ -177,4 +204,18 @@ fn store_seeds() -> Vec<Vec<u8>> {
         }
     }
     seeds
+}
+
+fn store_edit_seeds() -> Vec<Vec<u8>> {
+    let edits = manifest_edit_seeds();
+    let seeds =
+        (0..2_u8).flat_map(|mode| edits.iter().map(move |edit| [&[mode], &edit[..]].concat()));
+    // Nothing but: file numbers, keyspaces, sequence numbers are used up; the log has no end.
+    let max = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+    let seqs_max = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    let last_files = [&[0, 4, 10][..], &max].concat();
+    let last_seq = [&[0, 4, 1, 0, 8, 8][..], &seqs_max].concat();
+    let last_keyspace = [0, 4, 1, 0, 6, 5, 0xff, 0xff, 0xff, 0xff, 0x0f].to_vec();
+    let log = [&[0, 4, 1, 0, 12, 20][..], &max, &max].concat();
+    seeds.chain([last_files, last_seq, last_keyspace, log]).collect()
 }

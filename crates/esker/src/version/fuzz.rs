@@ -18,7 +18,7 @@ use crate::vfs::sim::SimDisk;
 use crate::vfs::{Disk, Listing};
 use crate::wal::fuzz::right_records;
 use crate::wal::reader::{Next, RecordReader};
-use crate::wal::record::Place;
+use crate::wal::record::{Place, Record, RecordKind};
 use crate::wal::{LogPosition, LogState, SealedSegment};
 
 /// The targets of this folder.
@@ -57,6 +57,15 @@ pub fn right_manifest(bytes: &mut [u8], number: u64) {
     checksum.copy_from_slice(&record_checksum(body, store_id, number, 0).to_le_bytes());
     let offset = MANIFEST_HEADER_BYTES as u64;
     right_records(records, Place { store_id, file_number: number, offset });
+}
+
+/// Appends an edit with this payload to a manifest, behind its last record.
+pub fn append_edit(bytes: &mut Vec<u8>, number: u64, payload: &[u8]) {
+    let (store_id, ends) = record_ends(bytes, number);
+    bytes.truncate(ends.last().copied().unwrap_or(MANIFEST_HEADER_BYTES));
+    let place = Place { store_id, file_number: number, offset: bytes.len() as u64 };
+    let (kind, seq) = (RecordKind::Edit, SeqNo::new(ends.len() as u64 + 1));
+    Record { kind, seq, op_count: 0, synced_upto: 0, payload }.encode(place, bytes);
 }
 
 /// `CURRENT`.
@@ -126,7 +135,7 @@ fn manifest(input: &[u8]) {
         disk.put_file(FileName::Manifest(NUMBER), &bytes[..len]);
         state_on(&*disk)
     };
-    let ends = record_ends(&bytes);
+    let (_, ends) = record_ends(&bytes, NUMBER);
     for cut in cuts(bytes.len(), 16) {
         let Some(state) = read(cut) else { continue };
         let end = ends.iter().rev().find(|end| **end <= cut).copied();
@@ -151,20 +160,20 @@ fn state_on(disk: &dyn Disk) -> Option<StoreState> {
     }
 }
 
-/// Where the records of a manifest end, up to the first hole.
-fn record_ends(bytes: &[u8]) -> Vec<usize> {
+/// The store's id, and where the records of a manifest end, up to the first hole.
+fn record_ends(bytes: &[u8], number: u64) -> (u64, Vec<usize>) {
     let disk = SimDisk::new();
-    disk.put_file(FileName::Manifest(NUMBER), bytes);
-    let file = disk.open(FileName::Manifest(NUMBER)).expect("it was put there");
+    disk.put_file(FileName::Manifest(number), bytes);
+    let file = disk.open(FileName::Manifest(number)).expect("it was put there");
     let store_id = bytes.get(STORE_ID_AT..).and_then(|bytes| Reader::new(bytes).u64());
-    let start = MANIFEST_HEADER_BYTES as u64;
     let store_id = store_id.unwrap_or_default();
+    let start = MANIFEST_HEADER_BYTES as u64;
     let mut reader = RecordReader::new(file, store_id, start, MANIFEST_RECORD_BYTES_MAX);
     let mut ends = Vec::new();
     while let Ok(Next::Record { offset, header, .. }) = reader.next(bytes.len() as u64) {
         ends.push((offset + header.record_bytes()) as usize);
     }
-    ends
+    (store_id, ends)
 }
 
 fn current_seeds() -> Vec<Vec<u8>> {
@@ -224,7 +233,7 @@ fn valid_edits() -> Vec<Edit> {
 }
 
 /// Single edits, and the snapshot after all of them.
-fn manifest_edit_seeds() -> Vec<Vec<u8>> {
+pub fn manifest_edit_seeds() -> Vec<Vec<u8>> {
     let edits = valid_edits();
     let fixed = FixedOptions { level_base_bytes: 40 << 20 };
     let new = StoreState::new(42, fixed);
