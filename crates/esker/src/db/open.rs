@@ -27,6 +27,7 @@ use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, Tag};
 use crate::base::names::FileName;
 use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
+use crate::db::flush::table_meta;
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
 use crate::db::pace::Pace;
@@ -39,7 +40,9 @@ use crate::read::clamp::Clamp;
 use crate::read::fences::Level;
 use crate::read::view::View;
 use crate::sstable::Table;
-use crate::version::{FixedOptions, Found, Manifest, StoreState, Version, read_manifest};
+use crate::version::{
+    FixedOptions, Found, Manifest, StoreState, TableMeta, Version, read_manifest,
+};
 use crate::vfs::{Disk, Listing};
 use crate::wal::{Log, LogPosition, LogState, SealedSegment, recover};
 
@@ -274,18 +277,32 @@ fn open_tables(
     for (id, keyspace) in &recovered.state.keyspaces {
         let mut view = View::new(Arc::clone(&recovered.memtables[id]));
         view.levels = open_levels(&keyspace.version, &mut |meta| {
-            Table::open(disk, store_id, meta.id, meta.bytes, pool).map_err(|error| {
+            let opened = Table::open(disk, store_id, meta.id, meta.bytes, pool);
+            let table = opened.map_err(|error| {
                 if error.kind() != ErrorKind::Io {
                     return error;
                 }
                 let missing = missing_tables(disk, &recovered.state);
                 error.context(format!("keyspace {:?}, missing tables: {missing}", keyspace.name))
-            })
+            })?;
+            compare(meta, &table)?;
+            Ok(table)
         })?;
         view.clamp = clamp(&keyspace.version);
         views.insert(*id, view);
     }
     Ok(views)
+}
+
+/// A table is what the manifest says it is: levels are laid out by that.
+fn compare(meta: &TableMeta, table: &Table) -> Result<()> {
+    let found = table_meta(table.summary());
+    if found == *meta {
+        return Ok(());
+    }
+    let name = FileName::Table(meta.id);
+    let (expected, found) = (format!("{meta:?}"), format!("{found:?}"));
+    Err(Error::corrupt(name, 0, "properties against the manifest", expected, found))
 }
 
 /// What the sweep that is under way has left of L0.

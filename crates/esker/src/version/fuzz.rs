@@ -139,7 +139,7 @@ fn manifest(input: &[u8]) {
     for cut in cuts(bytes.len(), 16) {
         let Some(state) = read(cut) else { continue };
         let end = ends.iter().rev().find(|end| **end <= cut).copied();
-        let at_a_record = end.and_then(|end| read(end));
+        let at_a_record = end.and_then(&read);
         assert_eq!(Some(state), at_a_record, "{cut} bytes hold what {end:?} hold");
     }
     let whole = read(bytes.len());

@@ -86,7 +86,8 @@ impl Valid {
         static ALL: [OnceLock<Valid>; 4] = [const { OnceLock::new() }; 4];
         let which = which % 4;
         ALL[usize::from(which)].get_or_init(|| {
-            let compression = if which % 2 == 0 { Compression::None } else { compression() };
+            let compression =
+                if which.is_multiple_of(2) { Compression::None } else { compression() };
             let entries = if which < 2 { long_entries() } else { entries() };
             let bytes = table_bytes(&entries, 160, compression);
             Valid { pieces: pieces_of(&bytes), entries, bytes }
