@@ -50,7 +50,7 @@ fn fill_and_free(root: &Path, cycles: u64, record: &mut Record) {
     let node = Node::start(&dir, "os");
     let mut filled = Filled { node, acknowledged: BTreeMap::new(), writes: 0 };
     for cycle in 0..cycles {
-        put_ballast(&ballast, if cycle % 2 == 0 { 3 << 20 } else { 0 });
+        put_ballast(&ballast, if cycle % 2 == 0 { 10 << 20 } else { 0 });
         let before = filled.writes;
         let refused = filled.write_until_refused();
         assert_eq!(refused["code"], 11, "{refused}");

@@ -19,6 +19,12 @@ use crate::writes::{Attempt, Contents, Random, contents, surviving_prefix};
 /// Writes that may wait for their replies: few enough that neither pipe fills up.
 const IN_FLIGHT_MAX: usize = 30;
 
+/// Writes that are in flight at a kill, or answered just before it. Their replies fit a pipe.
+const BURST: u64 = 200;
+
+/// About how long a burst takes.
+const BURST_MICROS_MAX: u64 = 1500;
+
 /// What a node was told, and how much of it was answered.
 struct Told {
     sent: Vec<(u64, Attempt)>,
@@ -76,6 +82,18 @@ fn write_until_killed(
             told.acknowledged += 1;
         }
     }
+    // A burst, and a kill while it is answered, most often.
+    let burst: Vec<_> = (0..BURST)
+        .map(|_| {
+            *attempts += 1;
+            (*attempts, Attempt::random(random))
+        })
+        .collect();
+    let bodies: Vec<_> = burst.iter().map(|(n, attempt)| attempt.request(*n)).collect();
+    told.sent.extend(burst);
+    node.send_together(&bodies);
+    let moment = Instant::now() + Duration::from_micros(random.below(BURST_MICROS_MAX));
+    while Instant::now() < moment {}
     node.kill();
     // What was written to the pipe before the kill was acknowledged too.
     while let Some(reply) = node.reply() {

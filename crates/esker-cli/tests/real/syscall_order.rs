@@ -71,18 +71,51 @@ fn trace(store: &Path, output: &Path, groups: u64, random: &mut Random) -> Resul
 fn check(output: &Path, record: &mut Record) {
     let text = std::fs::read_to_string(output).expect("strace wrote it");
     let trace = Trace { calls: strace::parse(&text) };
-    let acknowledgements = trace.check_acknowledgements();
-    let edits = trace.manifest_writes();
-    let named = trace.check_tables(&edits);
-    let switches = trace.check_current();
-    let removed = trace.check_removals(&edits);
-    let counts = [acknowledgements, named, switches, removed];
+    let counts = RULES.map(|rule| rule(&trace).unwrap_or_else(|broken| panic!("{broken}\n{text}")));
     assert!(!counts.contains(&0), "a rule that nothing was held against: {counts:?}");
+    check_that_rules_notice(&trace);
+    let [acknowledgements, named, switches, removed] = counts;
     record.count("system calls", trace.calls.len() as u64);
     record.count("acknowledgements behind their sync", acknowledgements);
     record.count("tables synced before they were named", named);
     record.count("manifests synced before CURRENT named them", switches);
     record.count("files removed behind a synced edit and its mark", removed);
+}
+
+/// Without the calls that a rule waits for it is broken.
+fn check_that_rules_notice(trace: &Trace) {
+    let is_sync = |call: &Call| call.name.contains("sync");
+    let without = |left_out: &dyn Fn(&Call) -> bool| Trace {
+        calls: trace.calls.iter().filter(|call| !left_out(call)).cloned().collect(),
+    };
+    let no_sync_of = |name: &str| without(&|call| is_sync(call) && call.file.contains(name));
+    for (rule, name) in [(0, ".log"), (0, "store"), (1, ".sst"), (1, "store"), (2, "CURRENT.tmp")] {
+        assert!(
+            RULES[rule](&no_sync_of(name)).is_err(),
+            "rule {} without syncs of {name}",
+            rule + 1
+        );
+    }
+    for rule in [2, 3] {
+        let broken = no_sync_of("MANIFEST-");
+        assert!(RULES[rule](&broken).is_err(), "rule {} without syncs of manifests", rule + 1);
+    }
+}
+
+/// How often a rule was held, or where it is broken.
+type Held = Result<u64, String>;
+
+/// O1 to O4.
+const RULES: [fn(&Trace) -> Held; 4] = [
+    Trace::check_acknowledgements,
+    Trace::check_tables,
+    Trace::check_current,
+    Trace::check_removals,
+];
+
+/// `Err` with the text unless it holds.
+fn require(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
 }
 
 struct Trace {
@@ -123,7 +156,7 @@ impl Trace {
     }
 
     /// O1; how many there were.
-    fn check_acknowledgements(&self) -> u64 {
+    fn check_acknowledgements(&self) -> Held {
         let logs = self.made(".log");
         let mut count = 0;
         // The program speaks through copies of its standard descriptors.
@@ -149,10 +182,11 @@ impl Trace {
                     && self.has_directory_sync(*made, reply.began)
             };
             let line = reply.began + 1;
-            assert!(is_covered(newest) || is_covered(before), "O1, line {line}: {text}");
+            let holds = is_covered(newest) || is_covered(before);
+            require(holds, || format!("O1, line {line}: {text}"))?;
             count += text.lines().count() as u64;
         }
-        count
+        Ok(count)
     }
 
     /// What was written to manifests, in words.
@@ -185,7 +219,8 @@ impl Trace {
     }
 
     /// O2; how many tables were made here and named.
-    fn check_tables(&self, edits: &[ManifestWrite<'_>]) -> u64 {
+    fn check_tables(&self) -> Held {
+        let edits = self.manifest_writes();
         let mut count = 0;
         for (table, made) in self.made(".sst") {
             let number = number_of(&table);
@@ -198,17 +233,18 @@ impl Trace {
             let last_write =
                 writes.filter(|call| call.name.contains("write")).map(|call| call.ended).max();
             let last_write = last_write.expect("a table has bytes");
-            assert!(last_write < named, "O2: {table} grows after line {}", named + 1);
+            require(last_write < named, || format!("O2: {table} grows after line {}", named + 1))?;
             let is_synced = self.has_sync(|file| file == table, last_write, named);
-            assert!(is_synced, "O2: {table} is named on line {}", named + 1);
-            assert!(self.has_directory_sync(made, named), "O2: the name of {table}");
+            require(is_synced, || format!("O2: {table} is named on line {}", named + 1))?;
+            let has_name = self.has_directory_sync(made, named);
+            require(has_name, || format!("O2: the name of {table}"))?;
             count += 1;
         }
-        count
+        Ok(count)
     }
 
     /// O3; how often it was replaced.
-    fn check_current(&self) -> u64 {
+    fn check_current(&self) -> Held {
         let is_switch = |call: &&Call| {
             call.name.starts_with("rename")
                 && call.strings.last().is_some_and(|to| to == b"CURRENT")
@@ -230,20 +266,19 @@ impl Trace {
             let (_, tmp_made) = made.iter().rfind(before).expect("CURRENT.tmp");
             let line = switch.began + 1;
             let is_synced = self.has_sync(|file| file == manifest, *manifest_made, *tmp_made);
-            assert!(is_synced, "O3, line {line}: {manifest}");
-            assert!(
-                self.has_directory_sync(*manifest_made, switch.began),
-                "O3, line {line}: its name"
-            );
+            require(is_synced, || format!("O3, line {line}: {manifest}"))?;
+            let has_name = self.has_directory_sync(*manifest_made, switch.began);
+            require(has_name, || format!("O3, line {line}: its name"))?;
             let is_synced = self.has_sync(|file| file == "CURRENT.tmp", *tmp_made, switch.began);
-            assert!(is_synced, "O3, line {line}: CURRENT.tmp");
+            require(is_synced, || format!("O3, line {line}: CURRENT.tmp"))?;
             count += 1;
         }
-        count
+        Ok(count)
     }
 
     /// O4; how many files went away because of an edit.
-    fn check_removals(&self, edits: &[ManifestWrite<'_>]) -> u64 {
+    fn check_removals(&self) -> Held {
+        let edits = self.manifest_writes();
         let mut count = 0;
         for call in &self.calls {
             let is_rename = call.name.starts_with("rename");
@@ -265,18 +300,18 @@ impl Trace {
             let Some(edit) = given_up.filter(|_| is_ours) else { continue };
             let line = call.began + 1;
             let file = edit.call.file.as_str();
-            assert!(
-                self.has_sync(|synced| synced == file, edit.call.ended, call.began),
-                "O4, line {line}: {name} goes before the edit is synced"
-            );
+            let is_synced = self.has_sync(|synced| synced == file, edit.call.ended, call.began);
+            require(is_synced, || {
+                format!("O4, line {line}: {name} goes before the edit is synced")
+            })?;
             let is_marked = edits.iter().filter(earlier).any(|mark| {
                 mark.call.began > edit.call.ended
                     && (mark.text.contains("Mark") || mark.call.file != *file)
             });
-            assert!(is_marked, "O4, line {line}: {name} goes without a mark");
+            require(is_marked, || format!("O4, line {line}: {name} goes without a mark"))?;
             count += 1;
         }
-        count
+        Ok(count)
     }
 }
 
