@@ -8,17 +8,24 @@ use esker::internals::faults::{
     DiskOp, Errno, Fault as DiskFault, FaultPlan, FaultRule, FileClass,
 };
 use esker::internals::names::FileName;
-use esker::internals::{CrashPolicy, PumpEnv, SimDisk};
+use esker::internals::strike::{Look as DiskLook, Strike as DiskStrike};
+use esker::internals::{CrashPolicy, PumpEnv, Reserve, Scale, SimDisk};
 use esker::{
     Compression, Db, ErrorKind, Keyspace, Options, Snapshot, Value, WriteBatch, WriteOptions,
 };
 
 use crate::fault::{DISK_OPS, Effect, FILE_CLASSES, Fault, Rot, When};
 use crate::ops::{Durability, Move, Policy, Space, Span, Text};
-use crate::store::{Answer, Cursor, Entry, Failure, Figures, Machine, Put, Reason, Store};
+use crate::store::{
+    Answer, Cursor, Disarmed, Entry, Failure, Figures, Look, Machine, Met, Put, Reason, Store,
+    Strike,
+};
 
 /// A machine with a simulated disk.
-pub struct Simulated(Arc<SimDisk>);
+pub struct Simulated {
+    disk: Arc<SimDisk>,
+    options: Option<u8>,
+}
 
 /// Esker, running on one.
 pub struct Esker {
@@ -29,48 +36,83 @@ pub struct Esker {
 impl Simulated {
     /// The disk itself, for tests that look closer.
     pub fn disk(&self) -> &Arc<SimDisk> {
-        &self.0
+        &self.disk
     }
 }
 
 impl Machine for Simulated {
     type Store = Esker;
 
-    fn new() -> Self {
-        Self(SimDisk::new())
+    fn new(options: Option<u8>) -> Self {
+        Self { disk: SimDisk::new(), options }
     }
 
     fn open(&self, seed: u64) -> Answer<Esker> {
         let env = PumpEnv::new(seed);
-        // The shape of the levels stays as the first one that opens the store chose it.
-        let options =
-            if seed.is_multiple_of(2) { Options::tiny() } else { Options::tiny_and_wide() };
-        let options = options.compression_by_level(compression(seed / 2));
-        let db = esker::internals::open(self.0.clone(), env.clone(), &options)?;
+        let options = self
+            .options
+            .map_or_else(|| drawn_options(seed), |set| OPTION_SETS[usize::from(set) % 12]());
+        let db = esker::internals::open(self.disk.clone(), env.clone(), &options)?;
         Ok(Esker { db, env })
     }
 
     fn crash(&self, policy: Policy, seed: u64) -> Self {
-        Self(self.0.crash(crash_policy(policy), seed))
+        Self { disk: self.disk.crash(crash_policy(policy), seed), options: self.options }
     }
 
     fn inject(&self, faults: &[Fault]) {
         let plan = faults.iter().fold(FaultPlan::new(0), |plan, fault| plan.rule(rule(fault)));
-        self.0.set_faults(plan);
+        self.disk.set_faults(plan);
     }
 
     fn struck(&self) -> u64 {
-        self.0.faults_fired()
+        self.disk.faults_fired()
+    }
+
+    fn arm(&self, strike: Strike) {
+        self.disk.arm(Some(match strike {
+            Strike::At { countdown, effect } => DiskStrike::at(countdown, disk_fault(effect)),
+            Strike::Watch(Look::AtOperations) => DiskStrike::never(DiskLook::AtOperations),
+            Strike::Watch(Look::AtSites) => DiskStrike::never(DiskLook::AtSites),
+        }));
+    }
+
+    fn disarm(&self) -> Disarmed {
+        let Some(strike) = self.disk.arm(None) else { return Disarmed::default() };
+        let fell = strike.fell();
+        let met = strike.into_met().into_iter().map(|met| Met {
+            op: op_name(met.op),
+            class: met.class.map(class_name),
+            site: met.site,
+        });
+        Disarmed { fell, met: met.collect() }
+    }
+
+    fn hand_over(&self, to: &Self) {
+        to.disk.arm(self.disk.arm(None));
+    }
+
+    fn refuses_a_second_store(&self) -> bool {
+        let second = esker::internals::open(self.disk.clone(), PumpEnv::new(0), &Options::tiny());
+        second.is_err()
+    }
+
+    fn stands_still(&self) -> bool {
+        self.disk.has_crashed()
+    }
+
+    fn crash_choices(&self) -> u64 {
+        self.disk.crash_choices()
     }
 
     fn limit(&self, free_bytes: Option<u64>) {
         const PLENTY_BYTES: u64 = 1 << 40;
-        let used_bytes: u64 = self.0.files().iter().map(|(_, len)| len).sum();
-        self.0.set_capacity(free_bytes.map_or(PLENTY_BYTES, |free| used_bytes + free));
+        let used_bytes: u64 = self.disk.files().iter().map(|(_, len)| len).sum();
+        self.disk.set_capacity(free_bytes.map_or(PLENTY_BYTES, |free| used_bytes + free));
     }
 
     fn files(&self, class: &str) -> Vec<(String, u64)> {
-        let files = self.0.files().into_iter();
+        let files = self.disk.files().into_iter();
         let files = files.filter(|(name, _)| FileClass::of(*name) == file_class(class));
         files.map(|(name, len)| (name.to_string(), len)).collect()
     }
@@ -78,13 +120,53 @@ impl Machine for Simulated {
     fn damage(&self, file: &str, rot: Rot, offset: u64) {
         let name = FileName::parse(file).expect("a name out of `files`");
         match rot {
-            Rot::Flip => self.0.damage(name, offset, 1 << (offset % 8)),
-            Rot::Cut => self.0.truncate(name, offset),
+            Rot::Flip => self.disk.damage(name, offset, 1 << (offset % 8)),
+            Rot::Cut => self.disk.truncate(name, offset),
         }
     }
 
     fn digest(&self) -> u64 {
-        self.0.operations_hash()
+        self.disk.operations_hash()
+    }
+}
+
+/// What a history has without options of its own. The shape of the levels stays as the first seed
+/// that opens the store chose it.
+fn drawn_options(seed: u64) -> Options {
+    let options = if seed.is_multiple_of(2) { Options::tiny() } else { Options::tiny_and_wide() };
+    options.compression_by_level(compression(seed / 2))
+}
+
+/// Options under which one history must have one outcome: each is far from the others in one
+/// thing or in several. A script names one by its number.
+pub const OPTION_SETS: [fn() -> Options; 12] = [
+    Options::tiny,
+    Options::tiny_and_wide,
+    || Options::tiny().compression_by_level(compression(1)),
+    || Options::tiny_and_wide().compression_by_level(compression(2)),
+    || scaled(2 << 10, Scale { block_bytes: 32, ..scale() }),
+    || scaled(2 << 10, Scale { block_bytes: 8 << 10, ..scale() }),
+    || scaled(1 << 10, Scale { pool_bytes_max: 8 * 4096, step_bytes: 64, ..scale() }),
+    || scaled(8 << 10, Scale { level_base_bytes: Some(4 << 10), ..scale() }),
+    || scaled(64 << 10, Scale { level_base_bytes: Some(64 << 10), ..scale() }),
+    || scaled(4 << 10, Scale { level_base_bytes: None, ..scale() }),
+    || scaled(2 << 10, Scale { reserve: Reserve::Kept, ..scale() }),
+    || Options::new().memory_budget(1 << 20),
+];
+
+fn scaled(memtable_bytes: u64, scale: Scale) -> Options {
+    Options::tiny().memtable_bytes(memtable_bytes).with_scale(scale)
+}
+
+/// Small sizes that are no other set's.
+fn scale() -> Scale {
+    Scale {
+        block_bytes: 512,
+        level_base_bytes: Some(256),
+        pool_bytes_max: 64 * 4096,
+        step_bytes: 2048,
+        chunk_bytes: 1 << 10,
+        reserve: Reserve::None,
     }
 }
 
@@ -322,6 +404,7 @@ fn crash_policy(policy: Policy) -> CrashPolicy {
         Policy::MetadataKept => CrashPolicy::DataLost,
         Policy::DataKept => CrashPolicy::NamesLost,
         Policy::RemovesKept => CrashPolicy::OnlyRemovesKept,
+        Policy::Chosen => CrashPolicy::Chosen,
     }
 }
 
@@ -332,17 +415,35 @@ fn rule(fault: &Fault) -> FaultRule {
         When::From(n) => DiskWhen::From(n),
         When::Percent(n) => DiskWhen::Rate(n as f64 / 100.0),
     };
-    let effect = match fault.effect {
+    let rule = FaultRule::new(when, disk_fault(fault.effect));
+    let rule = fault.op.map_or(rule, |op| rule.op(disk_op(op)));
+    fault.class.map_or(rule, |class| rule.class(file_class(class)))
+}
+
+/// What an effect is to the disk.
+pub(crate) fn disk_fault(effect: Effect) -> DiskFault {
+    match effect {
         Effect::Eio => DiskFault::Error(Errno::IO),
         Effect::Enospc => DiskFault::Error(Errno::NOSPC),
+        Effect::Emfile => DiskFault::Error(Errno::MFILE),
+        Effect::Erofs => DiskFault::Error(Errno::ROFS),
         Effect::Short(bytes) => DiskFault::Short(bytes, Errno::IO),
         Effect::SyncLost => DiskFault::SyncLost,
         Effect::FlipBit => DiskFault::FlipBit,
         Effect::Zero => DiskFault::Zero,
-    };
-    let rule = FaultRule::new(when, effect);
-    let rule = fault.op.map_or(rule, |op| rule.op(disk_op(op)));
-    fault.class.map_or(rule, |class| rule.class(file_class(class)))
+        Effect::Misdirect => DiskFault::Misdirect,
+        Effect::Stop => DiskFault::Stop,
+    }
+}
+
+fn op_name(op: DiskOp) -> &'static str {
+    let index = DiskOp::ALL.iter().position(|other| *other == op);
+    DISK_OPS[index.expect("all operations have names")]
+}
+
+fn class_name(class: FileClass) -> &'static str {
+    let index = FileClass::ALL.iter().position(|other| *other == class);
+    FILE_CLASSES[index.expect("all classes have names")]
 }
 
 /// [`DISK_OPS`] has the order of [`DiskOp::ALL`].

@@ -6,6 +6,7 @@
 //! fault percent 5 read table flip-bit
 //! fault nth 1 append log short 10     # writes 10 bytes, then fails
 //! fault off
+//! strike 12 eio                       # the twelfth operation from here on fails, whatever it is
 //! capacity 3000                       # so many more bytes fit on the disk
 //! capacity off
 //! rot log flip 123                    # see below
@@ -14,6 +15,9 @@
 //! Faults hold across crashes, until `fault off` or until they made an open fail. While they
 //! strike, an operation may be refused, and a read may answer an error but nothing wrong; until
 //! the store is reopened without them, that is.
+//!
+//! A `strike` falls once. It goes on counting across reopens and crashes, until it has fallen or
+//! until `fault off`; 0 is never.
 //!
 //! While the disk is limited by `capacity`, writes may be refused and reads must go on; after
 //! `capacity off` writes must succeed again without a restart.
@@ -77,6 +81,10 @@ pub enum Effect {
     Eio,
     /// It fails because the disk is full.
     Enospc,
+    /// It fails because the process has too many files open.
+    Emfile,
+    /// It fails because the file system has become read-only.
+    Erofs,
     /// An append writes so many bytes and fails.
     Short(u64),
     /// A sync fails and loses what it should have made durable.
@@ -85,6 +93,10 @@ pub enum Effect {
     FlipBit,
     /// A read finds zeros.
     Zero,
+    /// A read finds what stands in another place.
+    Misdirect,
+    /// The machine stands still: this and all later operations fail, until a crash.
+    Stop,
 }
 
 /// How a file is damaged.
@@ -118,10 +130,14 @@ impl fmt::Display for Effect {
         match self {
             Self::Eio => f.write_str("eio"),
             Self::Enospc => f.write_str("enospc"),
+            Self::Emfile => f.write_str("emfile"),
+            Self::Erofs => f.write_str("erofs"),
             Self::Short(bytes) => write!(f, "short {bytes}"),
             Self::SyncLost => f.write_str("sync-lost"),
             Self::FlipBit => f.write_str("flip-bit"),
             Self::Zero => f.write_str("zero"),
+            Self::Misdirect => f.write_str("misdirect"),
+            Self::Stop => f.write_str("stop"),
         }
     }
 }

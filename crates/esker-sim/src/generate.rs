@@ -100,7 +100,7 @@ pub fn generate(seed: u64) -> Script {
         generator.note(&op);
         generator.ops.push(op);
     }
-    Script { seed, ops: generator.ops }
+    Script { seed, options: None, ops: generator.ops }
 }
 
 /// How trouble ends.
@@ -296,7 +296,10 @@ impl Generator {
         let (op, effect) = match self.rng.below(8) {
             0 => (Some("append"), Effect::Short(self.rng.below(600))),
             1 => (Some("sync"), Effect::SyncLost),
-            2 => (Some("read"), *self.rng.pick(&[Effect::FlipBit, Effect::Zero, Effect::Eio])),
+            2 => {
+                let effects = [Effect::FlipBit, Effect::Zero, Effect::Eio, Effect::Misdirect];
+                (Some("read"), *self.rng.pick(&effects))
+            }
             3 => (None, Effect::Eio),
             4 => (Some(*self.rng.pick(&["append", "create"])), Effect::Enospc),
             _ => (Some(*self.rng.pick(&DISK_OPS)), Effect::Eio),

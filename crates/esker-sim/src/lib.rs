@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod campaign;
 pub mod engine;
 pub mod fault;
 pub mod generate;

@@ -7,11 +7,11 @@
 
 use crate::fault::{Effect, Fault, Rot};
 use crate::horizon::Horizon;
-use crate::model::State;
+use crate::model::{Model, State};
 use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
-use crate::store::{Machine, Store};
+use crate::store::{Machine, Store, Strike};
 use crate::verify;
 
 /// Power cuts in the middle of a recovery.
@@ -29,7 +29,10 @@ impl<M: Machine> Runner<M> {
                 self.heal();
                 self.limited = false;
                 self.machine.limit(None);
+                // A sync that lost its bytes: see `lossy`.
+                let then = if self.lossy { Policy::LoseAllUnsynced } else { then };
                 let machine = self.machine.crash(then, self.next_seed);
+                self.machine.hand_over(&machine);
                 self.leave();
                 self.machine = machine;
                 self.try_open()
@@ -47,7 +50,7 @@ impl<M: Machine> Runner<M> {
     fn faults_of_recovery(&self) -> Vec<Fault> {
         let reads_wrong = |fault: &Fault| {
             let has_tail = fault.class.is_none_or(|class| ["log", "manifest"].contains(&class));
-            has_tail && matches!(fault.effect, Effect::FlipBit | Effect::Zero)
+            has_tail && matches!(fault.effect, Effect::FlipBit | Effect::Zero | Effect::Misdirect)
         };
         self.faults.iter().filter(|fault| !reads_wrong(fault)).cloned().collect()
     }
@@ -98,6 +101,9 @@ impl<M: Machine> Runner<M> {
         if self.is_troubled() && self.lossy {
             return self.crash(Policy::LoseAllUnsynced, 0);
         }
+        if self.machine.stands_still() {
+            return Ok("stands still: there is no store until a crash".to_owned());
+        }
         let found = self.open(Policy::Kill)?;
         self.model.recover(&found, self.model.now())?;
         self.check()
@@ -112,6 +118,7 @@ impl<M: Machine> Runner<M> {
         };
         self.reached.count_crash(policy);
         let (first, second) = (self.machine.crash(policy, seed), self.machine.crash(policy, seed));
+        self.machine.hand_over(&second);
         self.leave();
         first.limit(None);
         let env_seed = self.take_seed();
@@ -124,12 +131,18 @@ impl<M: Machine> Runner<M> {
             Policy::KeepAll if !is_troubled => self.model.now(),
             _ => self.model.synced(),
         };
-        let lost = self.model.recover(&found, floor)?;
+        let before = self.model.clone();
+        let mut lost = self.model.recover(&found, floor)?;
         // What a power cut left is all durable, so that another one in the middle of the recovery
         // changes nothing.
         let then = if policy == Policy::Kill { Policy::Kill } else { *self.rng.pick(&CUTS) };
         let again = self.open(then)?;
-        if again != found {
+        if again != found && self.lossy {
+            // The process died, the machine went on, and a sync of the recovery lost what only
+            // the machine's memory had.
+            self.model = before;
+            lost = self.model.recover(&again, self.model.synced())?;
+        } else if again != found {
             return Err("two recoveries of one image differ".to_owned().into());
         }
         self.horizon = Horizon::default();
@@ -138,6 +151,28 @@ impl<M: Machine> Runner<M> {
             self.reached.count("commits lost to a crash");
         }
         Ok(format!("{lost} commits lost"))
+    }
+
+    /// Recovers every disk that a crash could leave now, or `most` of them, and goes on with the
+    /// disk as it is.
+    pub(crate) fn images(&mut self, most: u64) -> Told {
+        if self.is_troubled() && self.lossy {
+            return skipped();
+        }
+        let choices = self.machine.crash_choices();
+        let all = 1_u64.checked_shl(choices as u32).filter(|all| *all <= most);
+        let env_seed = self.take_seed();
+        for n in 0..all.unwrap_or(most) {
+            let seed = if all.is_some() { n } else { self.rng.word() };
+            let image = self.machine.crash(Policy::Chosen, seed);
+            image.limit(None);
+            let at = |trouble: Trouble| trouble.unexcused().at(format_args!("image {seed}"));
+            let found = recover_twice(&image, env_seed, seed).map_err(at)?;
+            let mut model = self.model.clone();
+            model.recover(&found, self.model.synced()).map_err(|what| at(what.into()))?;
+            self.reached.count("image recovered");
+        }
+        Ok(format!("{choices} choices"))
     }
 
     pub(crate) fn fault(&mut self, fault: &Fault) -> Told {
@@ -152,10 +187,39 @@ impl<M: Machine> Runner<M> {
         done()
     }
 
+    pub(crate) fn arm(&mut self, countdown: u64, effect: Effect) -> Told {
+        self.is_troubled();
+        self.end_strike();
+        self.strike = Some(effect);
+        self.machine.arm(Strike::At { countdown, effect });
+        done()
+    }
+
+    /// Begins with another machine, and an empty directory.
+    pub(crate) fn anew(&mut self) -> Told {
+        let machine = M::new(self.options);
+        self.machine.hand_over(&machine);
+        self.leave();
+        self.machine = machine;
+        self.model = Model::new();
+        self.horizon = Horizon::default();
+        (self.limited, self.lossy) = (false, false);
+        let found = self.open(Policy::LoseAllUnsynced)?;
+        self.model.recover(&found, 0)?;
+        done()
+    }
+
     fn heal(&mut self) {
         self.is_troubled();
         self.faults.clear();
+        self.end_strike();
         self.machine.inject(&[]);
+    }
+
+    fn end_strike(&mut self) {
+        if self.strike.take().is_some() && self.machine.disarm().fell {
+            self.reached.count("strike fell");
+        }
     }
 
     pub(crate) fn limit(&mut self, free_bytes: u64) -> Told {
@@ -231,8 +295,11 @@ impl<M: Machine> Runner<M> {
     /// The store is alive and right, now and after a clean close.
     pub(crate) fn finish(&mut self) -> Told {
         self.heal();
-        if self.is_troubled() {
+        if self.store.is_some() && self.is_troubled() {
             self.reopen(Ending::Drop)?;
+        }
+        if self.store.is_none() {
+            self.crash(Policy::Kill, 0)?;
         }
         self.unlimit()?;
         self.end_of_trouble("end")?;

@@ -1,22 +1,18 @@
-//! The program `esker-sim`: runs seeds, replays one, cuts one down.
+//! The program `esker-sim`: runs seeds and campaigns, replays one history, cuts one down.
 //!
 //! Progress is drawn on a terminal only. A failure is one line that says how to replay it, and
 //! exit status 1.
 
-use std::fs;
-use std::path::PathBuf;
+mod commands;
+
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
-use esker_sim::engine::Simulated;
-use esker_sim::generate::generate;
-use esker_sim::ops::Script;
-use esker_sim::reached::Reached;
-use esker_sim::run::{Broken, hush_panics, run};
-use esker_sim::shape::report::{self, Row};
-use esker_sim::shrink::shrink;
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{Parser, Subcommand};
+
+use crate::commands::campaigns::{Enumerate, Meta, Nth, Nth2};
+use crate::commands::history::{Minimize, Replay};
+use crate::commands::seeds::Seeds;
+use crate::commands::shapes::Shapes;
 
 /// Runs seeded histories of Esker on a simulated machine, against a model.
 #[derive(Parser)]
@@ -31,163 +27,38 @@ enum Command {
     /// Run seeds until one fails
     Run(Seeds),
     /// Run one history and print each operation with its answer behind it
-    Replay(Source),
+    Replay(Replay),
     /// Cut a failing history down to the operations that it takes, and print it
-    Minimize {
-        #[command(flatten)]
-        source: Source,
-        /// Most runs to spend
-        #[arg(long, default_value_t = 5000)]
-        tries: usize,
-    },
+    Minimize(Minimize),
+    /// Fail each operation of the disk in each scenario, in every way, and crash at each
+    Nth(Nth),
+    /// Crash at each operation, then fail or crash at each operation of the recovery
+    Nth2(Nth2),
+    /// Run all short histories and recover every image that a crash can leave
+    Enumerate(Enumerate),
+    /// Run histories under twelve sets of options
+    Meta(Meta),
+    /// Switch on mistakes of other stores, one at a time, and find each
+    #[cfg(feature = "planted")]
+    Planted(crate::commands::planted::Planted),
     /// Play the policy of compaction without a disk and print what it costs
     Shape(Shapes),
 }
 
-#[derive(Args)]
-struct Shapes {
-    /// Bytes that the background can write for each one that the user writes
-    #[arg(long, default_value_t = 8.0)]
-    drain: f64,
-    /// Only the data sizes whose name begins so
-    #[arg(long, default_value = "")]
-    data: String,
-}
-
-#[derive(Args)]
-struct Seeds {
-    /// How many
-    #[arg(long, default_value_t = 1000)]
-    seeds: u64,
-    /// The first one
-    #[arg(long, default_value_t = 0)]
-    start: u64,
-    /// Run the others after a failure
-    #[arg(long)]
-    keep_going: bool,
-}
-
-/// A seed or a file with a script.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct Source {
-    /// The history of this seed
-    #[arg(long)]
-    seed: Option<u64>,
-    /// A script; `-` for standard input
-    file: Option<PathBuf>,
-}
-
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Run(seeds) => Ok(seeds.run()),
-        Command::Replay(source) => Ok(replay(&source.script()?)),
-        Command::Minimize { source, tries } => minimize(&source.script()?, tries),
+        Command::Run(seeds) => seeds.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Minimize(minimize) => minimize.run(),
+        Command::Nth(nth) => nth.run(),
+        Command::Nth2(nth2) => nth2.run(),
+        Command::Enumerate(enumerate) => enumerate.run(),
+        Command::Meta(meta) => meta.run(),
+        #[cfg(feature = "planted")]
+        Command::Planted(planted) => planted.run(),
         Command::Shape(shapes) => {
             shapes.print();
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-impl Source {
-    fn script(&self) -> anyhow::Result<Script> {
-        let Some(file) = &self.file else {
-            return Ok(generate(self.seed.context("a seed or a file is needed")?));
-        };
-        let text = if file.as_os_str() == "-" {
-            std::io::read_to_string(std::io::stdin())
-        } else {
-            fs::read_to_string(file)
-        };
-        let text = text.with_context(|| format!("read {}", file.display()))?;
-        text.parse().with_context(|| format!("{} is no script", file.display()))
-    }
-}
-
-impl Shapes {
-    fn print(&self) {
-        println!("{}", Row::HEAD);
-        for case in report::CASES.iter().filter(|case| case.name.starts_with(&self.data)) {
-            let rules = [
-                ("leveled", report::leveled(case.memtable_bytes)),
-                ("tiered", report::tiered(case.memtable_bytes)),
-            ];
-            for (rule, policy) in rules {
-                let (load, overwrite) = report::figures(case, policy, self.drain);
-                if let Some(load) = load {
-                    println!("{}", Row(case.name, "new", rule, load));
-                }
-                println!("{}", Row(case.name, "overwrite", rule, overwrite));
-            }
-        }
-    }
-}
-
-impl Seeds {
-    fn run(&self) -> ExitCode {
-        hush_panics();
-        let style =
-            ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left");
-        let progress =
-            ProgressBar::new(self.seeds).with_style(style.expect("the template is right"));
-        let mut reached = Reached::default();
-        let mut failed = 0;
-        for seed in self.start..self.start.saturating_add(self.seeds) {
-            let outcome = run::<Simulated>(&generate(seed), &mut |_, _| {});
-            reached.merge(&outcome.reached);
-            if let Some(broken) = outcome.broken {
-                failed += 1;
-                progress.suspend(|| {
-                    println!(
-                        "seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}"
-                    );
-                });
-                if !self.keep_going {
-                    break;
-                }
-            }
-            progress.inc(1);
-        }
-        progress.finish_and_clear();
-        if failed > 0 {
-            return ExitCode::FAILURE;
-        }
-        print!("{} seeds from {} on are right. They came by:\n{reached}", self.seeds, self.start);
-        ExitCode::SUCCESS
-    }
-}
-
-/// What is printed is a script again: answers are comments.
-fn replay(script: &Script) -> ExitCode {
-    println!("seed {}", script.seed);
-    let outcome = run::<Simulated>(script, &mut |op, answer| {
-        println!("{op:<40} # {}", answer.replace('\n', " "));
-    });
-    match outcome.broken {
-        None => ExitCode::SUCCESS,
-        Some(Broken { op, what, .. }) => {
-            println!("{op:<40} # FAILS: {}", what.replace('\n', "\n# "));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn minimize(script: &Script, tries: usize) -> anyhow::Result<ExitCode> {
-    hush_panics();
-    let broken = |script: &Script| run::<Simulated>(script, &mut |_, _| {}).broken;
-    if broken(script).is_none() {
-        bail!("this history does not fail");
-    }
-    let progress = ProgressBar::new(tries as u64);
-    let small = shrink(script, tries, &mut |script| {
-        progress.inc(1);
-        broken(script).is_some()
-    });
-    progress.finish_and_clear();
-    print!("{small}");
-    if let Some(broken) = broken(&small) {
-        println!("# {}", broken.to_string().replace('\n', "\n# "));
-    }
-    Ok(ExitCode::FAILURE)
 }

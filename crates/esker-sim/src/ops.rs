@@ -21,7 +21,7 @@
 use std::fmt;
 use std::ops::Bound;
 
-use crate::fault::{Fault, Rot};
+use crate::fault::{Effect, Fault, Rot};
 
 /// A history to run: the operations, and the seed of the environment that schedules background
 /// work.
@@ -29,6 +29,9 @@ use crate::fault::{Fault, Rot};
 pub struct Script {
     /// What decides the order of background steps.
     pub seed: u64,
+    /// Under which options; `None`: the seeds of the environments decide. See
+    /// [`OPTION_SETS`](crate::engine::OPTION_SETS).
+    pub options: Option<u8>,
     /// What the client does.
     pub ops: Vec<Op>,
 }
@@ -79,6 +82,8 @@ pub enum Op {
     Settle,
     /// `sync`
     Sync,
+    /// `images 256`: every disk that a crash could leave now, if there are no more, else so many
+    Images { most: u64 },
     /// `check`: everything there is, compared with the model in every way
     Check,
     /// `pump 12`: so many steps of background work
@@ -93,6 +98,10 @@ pub enum Op {
     Fault(Fault),
     /// `fault off`
     FaultOff,
+    /// `strike 12 eio`: the twelfth operation of the disk from here on
+    Strike { countdown: u64, effect: Effect },
+    /// `anew`: another machine with an empty directory
+    Anew,
     /// `capacity 3000`: so many more bytes fit on the disk
     Capacity { free_bytes: u64 },
     /// `capacity off`: enough for all that may come
@@ -297,11 +306,13 @@ pub enum Policy {
     DataKept,
     /// Removals happened, everything else did not.
     RemovesKept,
+    /// A bit of the seed for each change of a name, each sector and each length.
+    Chosen,
 }
 
 impl Policy {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Kill, "kill"),
         (Self::LoseAllUnsynced, "lose-all-unsynced"),
         (Self::KeepAll, "keep-all"),
@@ -316,6 +327,7 @@ impl Policy {
         (Self::MetadataKept, "metadata-kept"),
         (Self::DataKept, "data-kept"),
         (Self::RemovesKept, "removes-kept"),
+        (Self::Chosen, "chosen"),
     ];
 
     /// Its name.
@@ -357,6 +369,9 @@ impl Op {
             | Self::Crash { .. }
             | Self::Fault(_)
             | Self::FaultOff
+            | Self::Strike { .. }
+            | Self::Anew
+            | Self::Images { .. }
             | Self::Capacity { .. }
             | Self::CapacityOff
             | Self::Rot { .. } => false,
@@ -367,6 +382,9 @@ impl Op {
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}", self.seed)?;
+        if let Some(options) = self.options {
+            writeln!(f, "options {options}")?;
+        }
         self.ops.iter().try_for_each(|op| writeln!(f, "{op}"))
     }
 }
@@ -420,6 +438,9 @@ impl fmt::Display for Op {
             Self::Crash { policy, seed } => write!(f, "crash {} {seed}", policy.name()),
             Self::Fault(fault) => write!(f, "fault {fault}"),
             Self::FaultOff => f.write_str("fault off"),
+            Self::Strike { countdown, effect } => write!(f, "strike {countdown} {effect}"),
+            Self::Anew => f.write_str("anew"),
+            Self::Images { most } => write!(f, "images {most}"),
             Self::Capacity { free_bytes } => write!(f, "capacity {free_bytes}"),
             Self::CapacityOff => f.write_str("capacity off"),
             Self::Rot { class, rot, place } => write!(f, "rot {class} {rot} {place}"),

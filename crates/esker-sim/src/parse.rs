@@ -44,6 +44,10 @@ impl FromStr for Script {
                     words.next("seed").map_err(at_line)?;
                     script.seed = words.number("seed").map_err(at_line)?;
                 }
+                Some("options") => {
+                    words.next("options").map_err(at_line)?;
+                    script.options = Some(words.number("set of options").map_err(at_line)?);
+                }
                 Some(_) => script.ops.push(parse_op(&mut words).map_err(at_line)?),
             }
             words.end().map_err(at_line)?;
@@ -107,6 +111,11 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
         "crash" => Op::Crash { policy: parse_policy(words)?, seed: words.number("seed")? },
         "fault" if words.take("off") => Op::FaultOff,
         "fault" => Op::Fault(parse_fault(words)?),
+        "strike" => {
+            Op::Strike { countdown: words.number("countdown")?, effect: parse_effect(words)? }
+        }
+        "anew" => Op::Anew,
+        "images" => Op::Images { most: words.number("count of images")? },
         "capacity" if words.take("off") => Op::CapacityOff,
         "capacity" => Op::Capacity { free_bytes: words.number("count of bytes")? },
         "rot" => parse_rot(words)?,
@@ -185,16 +194,23 @@ fn parse_fault(words: &mut Words<'_>) -> Parsed<Fault> {
     };
     let op = words.any_or_one_of(&DISK_OPS)?;
     let class = words.any_or_one_of(&FILE_CLASSES)?;
-    let effect = match words.next("effect")? {
+    Ok(Fault { when, op, class, effect: parse_effect(words)? })
+}
+
+fn parse_effect(words: &mut Words<'_>) -> Parsed<Effect> {
+    Ok(match words.next("effect")? {
         "eio" => Effect::Eio,
         "enospc" => Effect::Enospc,
+        "emfile" => Effect::Emfile,
+        "erofs" => Effect::Erofs,
         "short" => Effect::Short(words.number("count of bytes")?),
         "sync-lost" => Effect::SyncLost,
         "flip-bit" => Effect::FlipBit,
         "zero" => Effect::Zero,
+        "misdirect" => Effect::Misdirect,
+        "stop" => Effect::Stop,
         other => return wrong(format!("no effect is called `{other}`")),
-    };
-    Ok(Fault { when, op, class, effect })
+    })
 }
 
 fn parse_rot(words: &mut Words<'_>) -> Parsed<Op> {

@@ -42,6 +42,11 @@ impl Reached {
         self.0.get(place).copied().unwrap_or(0)
     }
 
+    /// Tells every place and how often it was visited.
+    pub fn each(&self, told: &mut dyn FnMut(&str, u64)) {
+        self.0.iter().for_each(|(place, times)| told(place, *times));
+    }
+
     /// Adds the visits of another run.
     pub fn merge(&mut self, other: &Self) {
         for (place, times) in &other.0 {

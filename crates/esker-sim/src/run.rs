@@ -24,7 +24,7 @@ use crate::ops::{Durability, Op, Place, Policy, Script, Slot, Space, Write};
 use crate::reached::Reached;
 use crate::read::{HeldCursor, HeldIterator, HeldSnapshot};
 use crate::rng::Rng;
-use crate::store::{Answer, Failure, Figures, Machine, Put, Reason, Store};
+use crate::store::{Answer, Failure, Figures, Look, Machine, Met, Put, Reason, Store, Strike};
 use crate::verify;
 
 /// What became of a run.
@@ -36,6 +36,17 @@ pub struct Outcome {
     pub digest: u64,
     /// The first difference between store and model, if there is one.
     pub broken: Option<Broken>,
+}
+
+/// Runs `script`, which has no faults of its own, and tells what each of its operations did to the
+/// disk.
+///
+/// # Errors
+/// As the outcome of a run says it.
+pub fn watch<M: Machine>(script: &Script, look: Look) -> Result<Vec<Vec<Met>>, Broken> {
+    let mut met = Vec::new();
+    let outcome = play::<M>(script, Some((look, &mut met)), &mut |_, _| {});
+    outcome.broken.map_or(Ok(met), Err)
 }
 
 /// Where a store and the model parted.
@@ -109,13 +120,24 @@ enum Reads {
 /// Runs `script` on a new machine. `trace` is told each operation and its answer. A panic of the
 /// store is a difference like any other.
 pub fn run<M: Machine>(script: &Script, trace: &mut dyn FnMut(&str, &str)) -> Outcome {
+    play::<M>(script, None, trace)
+}
+
+/// Who looks on, how closely, and where it notes what each operation did.
+type Watcher<'a> = Option<(Look, &'a mut Vec<Vec<Met>>)>;
+
+fn play<M: Machine>(
+    script: &Script,
+    mut watcher: Watcher<'_>,
+    trace: &mut dyn FnMut(&str, &str),
+) -> Outcome {
     let mut reached = Reached::default();
     let mut hasher = Xxh3::new();
     let mut at = (0, String::new());
     RUNNING.set(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let mut runner = Runner::<M>::new(script.seed);
-        let ran = runner.run_all(script, &mut |index, op, answer| match answer {
+        let mut runner = Runner::<M>::new(script);
+        let ran = runner.run_all(script, &mut watcher, &mut |index, op, answer| match answer {
             Some(answer) => {
                 hasher.update(answer.as_bytes());
                 trace(op, answer);
@@ -170,10 +192,13 @@ pub(crate) struct Runner<M: Machine> {
     pub(crate) handles: BTreeMap<Space, <M::Store as Store>::Handle>,
     pub(crate) store: Option<M::Store>,
     pub(crate) machine: M,
+    pub(crate) options: Option<u8>,
     pub(crate) model: Model,
     pub(crate) horizon: Horizon,
     /// The faults that strike from now on.
     pub(crate) faults: Vec<Fault>,
+    /// What a strike does that may not have fallen yet.
+    pub(crate) strike: Option<Effect>,
     /// Whether the disk may be full: then writes may be refused, and reads must go on.
     pub(crate) limited: bool,
     /// Whether a fault struck since the store was opened.
@@ -192,17 +217,20 @@ pub(crate) struct Runner<M: Machine> {
 }
 
 impl<M: Machine> Runner<M> {
-    fn new(seed: u64) -> Self {
+    fn new(script: &Script) -> Self {
+        let seed = script.seed;
         Self {
             snapshots: BTreeMap::new(),
             iterators: BTreeMap::new(),
             cursors: BTreeMap::new(),
             handles: BTreeMap::new(),
             store: None,
-            machine: M::new(),
+            machine: M::new(script.options),
+            options: script.options,
             model: Model::new(),
             horizon: Horizon::default(),
             faults: Vec::new(),
+            strike: None,
             limited: false,
             troubled: false,
             lossy: false,
@@ -217,6 +245,7 @@ impl<M: Machine> Runner<M> {
     fn run_all(
         &mut self,
         script: &Script,
+        watcher: &mut Watcher<'_>,
         told: &mut dyn FnMut(usize, &str, Option<&str>),
     ) -> Result<(), String> {
         told(0, "the first open", None);
@@ -226,7 +255,13 @@ impl<M: Machine> Runner<M> {
             let line = op.to_string();
             told(index, &line, None);
             let reads = if op.is_read() { Reads::Only } else { Reads::No };
+            if let Some((look, _)) = watcher {
+                self.machine.arm(Strike::Watch(*look));
+            }
             let told_by_store = self.step(op);
+            if let Some((_, met)) = watcher {
+                met.push(self.machine.disarm().met);
+            }
             let answer = self.excuse(told_by_store, reads)?;
             told(index, &line, Some(&answer));
         }
@@ -257,13 +292,18 @@ impl<M: Machine> Runner<M> {
     pub(crate) fn is_troubled(&mut self) -> bool {
         if self.machine.struck() > 0 {
             self.troubled = true;
-            self.lossy |= self.faults.iter().any(|fault| fault.effect == Effect::SyncLost);
+            let mut effects = self.faults.iter().map(|fault| fault.effect).chain(self.strike);
+            self.lossy |= effects.any(|effect| effect == Effect::SyncLost);
         }
         self.troubled
     }
 
-    /// Runs one operation.
+    /// Runs one operation. Where the machine stood still in the middle of a reopen, a crash is
+    /// due first.
     fn step(&mut self, op: &Op) -> Told {
+        if self.store.is_none() && !matches!(op, Op::Crash { .. } | Op::Strike { .. }) {
+            self.crash(Policy::Kill, 0)?;
+        }
         match op {
             Op::Put { at, value, durability } => self.put(at, Some(value.bytes()), *durability),
             Op::Delete { at, durability } => self.put(at, None, *durability),
@@ -293,6 +333,9 @@ impl<M: Machine> Runner<M> {
             Op::Crash { policy, seed } => self.crash(*policy, *seed),
             Op::Fault(fault) => self.fault(fault),
             Op::FaultOff => self.fault_off(),
+            Op::Strike { countdown, effect } => self.arm(*countdown, *effect),
+            Op::Anew => self.anew(),
+            Op::Images { most } => self.images(*most),
             Op::Capacity { free_bytes } => self.limit(*free_bytes),
             Op::CapacityOff => self.unlimit(),
             Op::Rot { class, rot, place } => self.rot(class, *rot, *place),
@@ -427,6 +470,9 @@ impl<M: Machine> Runner<M> {
 
     pub(crate) fn check(&mut self) -> Told {
         self.reached.count("check");
+        if !self.machine.refuses_a_second_store() {
+            return Err("the store could be opened twice".to_owned().into());
+        }
         let store = self.store.as_ref().expect("the store is open between operations");
         verify::compare(store, &self.handles, &self.model, &mut self.rng)?;
         done()

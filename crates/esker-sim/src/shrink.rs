@@ -29,7 +29,7 @@ impl Search<'_> {
             return false;
         }
         self.tries -= 1;
-        let script = Script { seed: self.best.seed, ops };
+        let script = Script { ops, seed: self.best.seed, options: self.best.options };
         let fails = (self.fails)(&script);
         if fails {
             self.best = script;

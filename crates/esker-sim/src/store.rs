@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::fault::{Fault, Rot};
+use crate::fault::{Effect, Fault, Rot};
 use crate::ops::{Durability, Move, Policy, Space, Span};
 
 /// Why an operation was refused, as far as the simulation tells reasons apart.
@@ -45,8 +45,9 @@ pub trait Machine: Sized {
     /// The store that runs on it.
     type Store: Store;
 
-    /// A machine with an empty directory.
-    fn new() -> Self;
+    /// A machine with an empty directory, on which stores have these options; `None`: the seed of
+    /// each open decides.
+    fn new(options: Option<u8>) -> Self;
 
     /// Opens the store; `seed` decides the order of background work.
     fn open(&self, seed: u64) -> Answer<Self::Store>;
@@ -58,11 +59,29 @@ pub trait Machine: Sized {
     /// From here on these faults strike, and no others.
     fn inject(&self, faults: &[Fault]);
 
-    /// How many faults struck since they were injected.
+    /// How many faults struck since they were injected, a strike included.
     fn struck(&self) -> u64;
+
+    /// From here on this strike counts operations, and no other.
+    fn arm(&self, strike: Strike);
+
+    /// Ends the strike, and tells what it did and saw.
+    fn disarm(&self) -> Disarmed;
+
+    /// Whether its store, which is open, cannot be opened once more.
+    fn refuses_a_second_store(&self) -> bool;
+
+    /// Whether a strike made it stand still: only a crash goes on from there.
+    fn stands_still(&self) -> bool;
+
+    /// Lets the strike go on counting on another machine.
+    fn hand_over(&self, to: &Self);
 
     /// From here on so many more bytes fit on the disk; without a number, all that may come.
     fn limit(&self, free_bytes: Option<u64>);
+
+    /// How many choices a crash has now: [`Policy::Chosen`] takes that many bits of its seed.
+    fn crash_choices(&self) -> u64;
 
     /// The files of a class and their lengths, by name.
     fn files(&self, class: &str) -> Vec<(String, u64)>;
@@ -73,6 +92,49 @@ pub trait Machine: Sized {
 
     /// A hash over every operation the disk has seen.
     fn digest(&self) -> u64;
+}
+
+/// A fault at one counted operation, or a look at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// What happens to the `countdown`-th operation from here on.
+    At {
+        /// How many operations, this one included.
+        countdown: u64,
+        /// What happens instead.
+        effect: Effect,
+    },
+    /// Operations are noted.
+    Watch(Look),
+}
+
+/// How closely operations are noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What was done to which class of files.
+    AtOperations,
+    /// And where in the store.
+    AtSites,
+}
+
+/// What a strike did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disarmed {
+    /// Whether it struck.
+    pub fell: bool,
+    /// The operations that it saw, if it looked.
+    pub met: Vec<Met>,
+}
+
+/// An operation of the disk that was met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// One of [`DISK_OPS`](crate::fault::DISK_OPS).
+    pub op: &'static str,
+    /// One of [`FILE_CLASSES`](crate::fault::FILE_CLASSES).
+    pub class: Option<&'static str>,
+    /// Where in the store.
+    pub site: Option<String>,
 }
 
 /// A change inside a batch.

@@ -24,6 +24,7 @@ pub use crate::base::planted::Bug;
 pub use crate::base::planted::plant;
 pub use crate::base::range::Bounds;
 pub use crate::db::compact::CompactionReport;
+pub use crate::db::options::{Reserve, Scale};
 pub use crate::env::pump::PumpEnv;
 pub use crate::env::threads::ThreadEnv;
 pub use crate::env::{Env, Job, JobSource, Lane, Step, Workers};
@@ -31,7 +32,7 @@ pub use crate::read::view::Place;
 pub use crate::vfs::os::{LogWrites, OsDisk};
 pub use crate::vfs::sim::{CrashPolicy, SimDisk};
 pub use crate::vfs::{
-    AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile, faults,
+    AppendFile, Disk, Listing, LockGuard, ReadFile, Room, Space, SyncFile, faults, strike,
 };
 
 /// The policy of compaction, for who plays it without a store.

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use esker_sim::fault::{Fault, Rot, When};
 use esker_sim::model::is_inside;
 use esker_sim::ops::{Durability, Move, Policy, Space, Span};
-use esker_sim::store::{Answer, Cursor, Entry, Failure, Figures, Machine, Put, Reason, Store};
+use esker_sim::store::{
+    Answer, Cursor, Disarmed, Entry, Failure, Figures, Machine, Put, Reason, Store, Strike,
+};
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +145,7 @@ pub struct FakeMachine(Rc<RefCell<Disk>>);
 impl Machine for FakeMachine {
     type Store = FakeStore;
 
-    fn new() -> Self {
+    fn new(_: Option<u8>) -> Self {
         let empty = State::from([(Space::default_space(), (0, Rc::default()))]);
         Self(Rc::new(RefCell::new(Disk {
             history: vec![Rc::new(empty)],
@@ -196,6 +198,26 @@ impl Machine for FakeMachine {
     fn struck(&self) -> u64 {
         self.0.borrow().struck
     }
+
+    fn refuses_a_second_store(&self) -> bool {
+        true
+    }
+
+    fn stands_still(&self) -> bool {
+        false
+    }
+
+    fn crash_choices(&self) -> u64 {
+        0
+    }
+
+    fn arm(&self, _: Strike) {}
+
+    fn disarm(&self) -> Disarmed {
+        Disarmed::default()
+    }
+
+    fn hand_over(&self, _: &Self) {}
 
     fn limit(&self, _: Option<u64>) {}
 

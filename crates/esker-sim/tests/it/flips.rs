@@ -23,7 +23,7 @@ impl Sample {
     /// Two keyspaces, tables in three levels, and a log of which the beginning is durable. The
     /// seed decides how tables are compressed.
     fn new(seed: u64) -> Self {
-        let machine = Simulated::new();
+        let machine = Simulated::new(None);
         let store = machine.open(seed).unwrap();
         let model = Model::new();
         let mut sample = Self { machine, store, model, synced: Vec::new(), commits_synced: 0 };

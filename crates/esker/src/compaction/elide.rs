@@ -54,6 +54,7 @@
 
 use crate::base::invariant;
 use crate::base::key::{SeqNo, Tag};
+use crate::base::planted::{self, Bug};
 use crate::base::range::KeyRange;
 
 /// Decides version by version, in THE order, what a merge keeps.
@@ -165,7 +166,10 @@ impl Elider {
     /// Whether some reader sees a version: its number is at or above it and below the next newer
     /// version (rule 1).
     fn is_seen(&self, seq: SeqNo, newer: SeqNo) -> bool {
-        let at_or_above = self.snapshots.partition_point(|snapshot| *snapshot < seq);
+        let wrong = planted::is_on(Bug::SnapshotOffByOne);
+        let at_or_above = self
+            .snapshots
+            .partition_point(|snapshot| *snapshot < seq || (wrong && *snapshot == seq));
         self.snapshots.get(at_or_above).is_some_and(|snapshot| *snapshot < newer)
     }
 

@@ -23,6 +23,7 @@ use crate::base::error::{Error, Result};
 use crate::base::invariant;
 use crate::base::key::{SeqNo, TableId, Tag};
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::base::range::KeyRange;
 use crate::compaction::elide::{Elider, Fate};
 use crate::compaction::pick::{Boundary, OVERLAP_OUTPUTS_MAX};
@@ -149,7 +150,12 @@ impl MergeJob {
                 return Ok(MergeProgress::Done);
             }
             taken_bytes += self.take_entry(open)?;
-            self.source.next()?;
+            let moved = self.source.next();
+            if moved.is_err() && planted::is_on(Bug::ReadErrorEndsTable) {
+                self.finish()?;
+                return Ok(MergeProgress::Done);
+            }
+            moved?;
         }
         Ok(MergeProgress::More)
     }

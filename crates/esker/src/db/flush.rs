@@ -26,6 +26,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, TableId};
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::db::health::HealthState;
@@ -67,7 +68,9 @@ impl Store {
         structure.flushing = true;
         drop(structure);
         let table = TableId(self.new_file_number());
-        let elider = Elider::new(self.snapshots.copy(), Tombstones::Kept);
+        let blind = planted::is_on(Bug::FlushForgetsSnapshots);
+        let snapshots = if blind { Vec::new() } else { self.snapshots.copy() };
+        let elider = Elider::new(snapshots, Tombstones::Kept);
         let source = Box::new(frozen.memtable.cursor());
         let merge = MergeJob::new(source, elider, Cuts::none());
         let store = Arc::clone(self);
@@ -75,6 +78,15 @@ impl Store {
         self.pace.set_flush_bytes_left(bytes_left);
         let (started_nanos, outcome) = (self.env.now_nanos(), Outcome::Unfinished);
         Some(FlushJob { store, frozen, merge, table, outcome, started_nanos, bytes_left })
+    }
+
+    /// Makes the names of new tables durable, before an edit names them (P3).
+    pub fn sync_new_tables(&self) -> Result<()> {
+        let ever = self.structure().state.next_keyspace as usize;
+        let dropped = ever > self.structure().keyspaces.len();
+        let skipped = planted::is_on(Bug::TableNameNotSynced)
+            || (dropped && planted::is_on(Bug::DropEndsSyncs));
+        if skipped { Ok(()) } else { self.disk.sync_dir() }
     }
 
     /// Waits until `frozen` is a table.
@@ -181,7 +193,7 @@ impl Job for FlushJob {
 impl FlushJob {
     fn finish(&mut self) -> Result<()> {
         let store = Arc::clone(&self.store);
-        store.disk.sync_dir()?;
+        store.sync_new_tables()?;
         let summary = self.merge.outputs().first().cloned();
         let summary = summary.expect("a memtable that was frozen holds something");
         self.sync_log_if_needed()?;
@@ -211,7 +223,7 @@ impl FlushJob {
     fn sync_log_if_needed(&self) -> Result<()> {
         let oldest = self.store.structure().oldest_unflushed_but(&self.frozen.memtable);
         let others_hold_older = oldest.is_some_and(|oldest| oldest <= self.frozen.through);
-        if others_hold_older {
+        if others_hold_older && !planted::is_on(Bug::FlushBeforeLogSync) {
             self.store.sync_log()?;
         }
         let (_, newest) = self.frozen.memtable.seq_range().expect("it holds something");
@@ -241,7 +253,8 @@ impl Drop for FlushJob {
         let pace = &self.store.pace;
         pace.set_flush_bytes_left(0);
         let mut structure = self.store.structure();
-        structure.flushing = false;
+        let forgotten = planted::is_on(Bug::FlushForgotten) && self.outcome != Outcome::Installed;
+        structure.flushing = forgotten;
         if self.outcome == Outcome::Installed {
             let nanos = self.store.env.now_nanos() - self.started_nanos;
             pace.flushed(self.frozen.memtable.bytes() as u64, nanos);

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo};
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::db::commit::{Rotation, Writer};
 use crate::db::health::HealthState;
 use crate::db::options::Reserve;
@@ -61,7 +62,9 @@ impl Store {
         let core = Arc::clone(structure.core(id).expect("an active memtable has a keyspace"));
         let view = core.view();
         let mut frozen = vec![Arc::clone(&full)];
-        frozen.extend(view.frozen.iter().cloned());
+        if !planted::is_on(Bug::FrozenForgotten) {
+            frozen.extend(view.frozen.iter().cloned());
+        }
         core.publish(
             View {
                 active: Arc::clone(&fresh),

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::planted::{self, Bug};
 
 /// What state a store is in.
 #[derive(Clone, Debug)]
@@ -60,7 +61,8 @@ impl Health {
     /// Leaves `NoSpace`; any other trouble stays.
     pub fn space_is_back(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, HealthState::NoSpace(_)) {
+        let sticks = planted::is_on(Bug::FullForEver);
+        if matches!(*state, HealthState::NoSpace(_)) && !sticks {
             *state = HealthState::Healthy;
             self.trouble.store(0, Ordering::Release);
         }

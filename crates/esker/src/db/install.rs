@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::db::store::{ManifestSlot, Store, Structure};
 use crate::version::{Edit, Manifest, StoreState};
 
@@ -61,7 +62,11 @@ impl Store {
     /// What every edit says besides, and the state after it.
     fn complete(&self, structure: &Structure, mut edit: Edit) -> (Edit, StoreState) {
         edit.next_file = self.next_file.load(Ordering::Relaxed);
-        edit.horizon = Some(self.syncer.synced());
+        edit.horizon = Some(if planted::is_on(Bug::LengthTrustedBeforeSync) {
+            self.syncer.appended_upto()
+        } else {
+            self.syncer.synced()
+        });
         let next = structure.state.apply(&edit);
         (edit, next)
     }
@@ -74,6 +79,9 @@ impl Store {
         new_files: Vec<FileName>,
     ) -> Result<Manifest> {
         self.write_edit(manifest, edit).inspect_err(|_| {
+            if planted::is_on(Bug::DoubtfulRemoved) {
+                new_files.iter().for_each(|file| drop(self.disk.remove(*file)));
+            }
             let mut structure = self.structure();
             structure.doubtful.extend(new_files);
             structure.manifest = ManifestSlot::Lost;

@@ -40,6 +40,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::KeyspaceId;
 use crate::base::limits;
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::db::commit::Writer;
 use crate::db::health::HealthState;
 use crate::db::keyspace::{Handle, Keyspace};
@@ -290,7 +291,9 @@ impl Store {
             .ok_or_else(|| Error::invalid(format!("there is no keyspace {name:?}")))?;
         self.ensure_writable(seat.writer())?;
         self.sync_log()?;
-        let edit = Edit { dropped: vec![core.id], ..Edit::default() };
+        let forgets = planted::is_on(Bug::DropNotLogged);
+        let dropped = if forgets { Vec::new() } else { vec![core.id] };
+        let edit = Edit { dropped, ..Edit::default() };
         let dropped = self.install(
             Vec::new(),
             |_| Ok((edit, ())),

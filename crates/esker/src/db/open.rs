@@ -25,6 +25,7 @@ use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, Tag};
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
 use crate::db::flush::table_meta;
@@ -85,7 +86,7 @@ pub(crate) fn open(
     if if_missing == IfMissing::Refuse {
         refuse_if_missing(&*disk)?;
     }
-    let lock = disk.lock()?;
+    let lock = if planted::is_on(Bug::NoLock) { None } else { Some(disk.lock()?) };
     let listing = disk.list()?;
     let recovered = match read_manifest(&*disk, &listing)? {
         Found::Nothing => new_store(&*env, &settings),
@@ -100,17 +101,21 @@ pub(crate) fn open(
     };
     let pool = settings.frame_pool(&env);
     let views = open_tables(&*disk, &recovered, &pool)?;
+    let create_log = || {
+        Log::create(
+            Arc::clone(&disk),
+            recovered.state.store_id,
+            recovered.log_number,
+            recovered.last_sealed,
+            recovered.next_seq,
+            settings.memtable_bytes,
+        )
+    };
+    let early = planted::is_on(Bug::LogBeforeManifest).then(create_log).transpose()?;
     let manifest = Manifest::create(&disk, recovered.manifest_number, &recovered.state)?;
-    let log = Log::create(
-        Arc::clone(&disk),
-        recovered.state.store_id,
-        recovered.log_number,
-        recovered.last_sealed,
-        recovered.next_seq,
-        settings.memtable_bytes,
-    )?;
+    let log = early.map_or_else(create_log, Ok)?;
     let store = assemble(disk, env, settings, pool, recovered, views, manifest, log, &listing);
-    store.lock.lock().expect("nobody else has it yet").replace(lock);
+    *store.lock.lock().expect("nobody else has it yet") = lock;
     let listing = store.disk.list()?;
     store.remove_strangers(&listing)?;
     store.hold_reserve(&listing);

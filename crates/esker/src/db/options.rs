@@ -44,7 +44,7 @@ pub struct Options {
 
 /// Sizes that follow from the memtable's in production and that tests shrink.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Scale {
+pub struct Scale {
     /// A block of a table, before the last entry that makes it full.
     pub block_bytes: usize,
     /// `max_bytes` of L0 for a new store; `None`: ten memtables.
@@ -61,7 +61,7 @@ pub(crate) struct Scale {
 
 /// Whether a reserve file is kept and a low-space limit is heeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reserve {
+pub enum Reserve {
     /// As in production.
     Kept,
     /// Not at all: tests of tiny disks.
@@ -187,6 +187,13 @@ impl Options {
         let tiny = Self::tiny();
         let scale = Scale { level_base_bytes: Some(1 << 10), ..tiny.scale };
         Self { memtable_bytes: Some(1 << 10), scale, ..tiny }
+    }
+
+    /// The same with other sizes.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn with_scale(self, scale: Scale) -> Self {
+        Self { scale, ..self }
     }
 
     /// The values to run with, or why they cannot be.

@@ -7,6 +7,7 @@ use crate::base::invariant;
 use crate::base::key::SeqNo;
 use crate::base::limits::MANIFEST_RECORD_BYTES_MAX;
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::version::codec;
 use crate::version::current::{encode_current, encode_header};
 use crate::version::{Edit, StoreState};
@@ -59,8 +60,12 @@ impl Manifest {
         let snapshot = codec::encode(Some(state.fixed), &state.as_edit());
         manifest.record(RecordKind::Snapshot, &snapshot)?;
         manifest.snapshot_bytes = manifest.bytes;
-        manifest.sync()?;
-        disk.sync_dir()?;
+        if !planted::is_on(Bug::ManifestNotSynced) {
+            manifest.sync()?;
+        }
+        if !planted::is_on(Bug::ManifestAndCurrentInOneSync) {
+            disk.sync_dir()?;
+        }
         switch_to(&**disk, number)?;
         Ok(manifest)
     }
@@ -128,7 +133,9 @@ fn switch_to(disk: &dyn Disk, number: u64) -> Result<()> {
     disk.remove(FileName::CurrentTmp)?;
     let mut file = disk.create(FileName::CurrentTmp)?;
     file.append(encode_current(number).as_bytes())?;
-    file.sync_handle().sync()?;
+    if !planted::is_on(Bug::CurrentNotSynced) {
+        file.sync_handle().sync()?;
+    }
     disk.rename(FileName::CurrentTmp, FileName::Current)?;
-    disk.sync_dir()
+    if planted::is_on(Bug::RenameNotSynced) { Ok(()) } else { disk.sync_dir() }
 }

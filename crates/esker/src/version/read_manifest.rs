@@ -8,6 +8,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::SeqNo;
 use crate::base::limits::MANIFEST_RECORD_BYTES_MAX;
 use crate::base::names::FileName;
+use crate::base::planted::{self, Bug};
 use crate::version::codec;
 use crate::version::current::{MANIFEST_HEADER_BYTES, read_current, read_header};
 use crate::version::fields::BadField;
@@ -36,6 +37,9 @@ pub enum Found {
 /// Reads the store's state from the manifest that `CURRENT` names.
 pub fn read_manifest(disk: &dyn Disk, listing: &Listing) -> Result<Found> {
     let is_there = |name| listing.files.iter().any(|(file, _)| *file == name);
+    if is_there(FileName::CurrentTmp) && planted::is_on(Bug::TemporaryRefused) {
+        return Err(Error::corrupt(FileName::CurrentTmp, 0, "file", "none", "one"));
+    }
     if !is_there(FileName::Current) {
         return without_current(listing);
     }
@@ -69,6 +73,9 @@ fn without_current(listing: &Listing) -> Result<Found> {
             FileName::Manifest(number) => *number == Manifest::FIRST_NUMBER,
             _ => false,
         });
+    if planted::is_on(Bug::NoCurrentIsNew) {
+        return Ok(Found::Crashed(listing.files.iter().map(|(name, _)| *name).collect()));
+    }
     if !others.is_empty() {
         let others: Vec<_> = others.iter().map(FileName::to_string).collect();
         let found = format!("none beside {}", others.join(", "));

@@ -17,6 +17,7 @@ use std::fmt;
 
 pub use rustix::io::Errno;
 
+use super::strike::Strike;
 use crate::base::names::FileName;
 use crate::base::random::Random;
 
@@ -26,6 +27,7 @@ pub struct FaultPlan {
     rules: Vec<CountedRule>,
     random: Random,
     fired: u64,
+    strike: Option<Strike>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ struct CountedRule {
 impl FaultPlan {
     /// Nothing fails; `seed` decides the draws of the rules to come.
     pub const fn new(seed: u64) -> Self {
-        Self { rules: Vec::new(), random: Random::new(seed), fired: 0 }
+        Self { rules: Vec::new(), random: Random::new(seed), fired: 0, strike: None }
     }
 
     /// The same with one more rule, behind the others.
@@ -53,7 +55,7 @@ impl FaultPlan {
 
     /// What shall happen instead of this operation. Every matching rule counts it.
     pub(super) fn next(&mut self, op: DiskOp, files: &[FileName]) -> Option<Fault> {
-        let mut decided = None;
+        let mut decided = self.strike.as_mut().and_then(|strike| strike.next(op, files));
         for CountedRule { rule, matched } in &mut self.rules {
             if !rule.matches(op, files) {
                 continue;
@@ -70,6 +72,11 @@ impl FaultPlan {
         }
         self.fired += u64::from(decided.is_some());
         decided
+    }
+
+    /// The strike that is waiting here, or has struck.
+    pub(super) fn strike_mut(&mut self) -> &mut Option<Strike> {
+        &mut self.strike
     }
 
     /// A draw, for faults that must choose a place.
@@ -136,15 +143,20 @@ pub enum Fault {
     FlipBit,
     /// A read finds zeros.
     Zero,
+    /// A read finds what another read of the same length found, at another place.
+    Misdirect,
+    /// The machine stands still: this operation and all later ones fail and change nothing.
+    Stop,
 }
 
 impl Fault {
-    fn can_happen_to(self, op: DiskOp) -> bool {
+    /// Whether this can happen to such an operation.
+    pub const fn can_happen_to(self, op: DiskOp) -> bool {
         match self {
-            Self::Error(_) => true,
-            Self::Short(..) => op == DiskOp::Append,
+            Self::Error(_) | Self::Stop => true,
+            Self::Short(..) => matches!(op, DiskOp::Append),
             Self::SyncLost => matches!(op, DiskOp::Sync | DiskOp::SyncExisting),
-            Self::FlipBit | Self::Zero => op == DiskOp::Read,
+            Self::FlipBit | Self::Zero | Self::Misdirect => matches!(op, DiskOp::Read),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - `mapped`: its log segments, as memory: an append is a copy, not a system call
 //! - [`sim`]: a simulated disk that knows what was synced, and can be crashed
 //! - [`faults`]: rules that make chosen operations of the simulated disk fail
+//! - [`strike`]: one fault at one counted operation, across crashes
 //!
 //! What the operations promise, on either disk:
 //!
@@ -50,6 +51,7 @@ mod mapped;
 pub mod os;
 #[cfg(any(test, feature = "internals"))]
 pub mod sim;
+pub mod strike;
 
 /// One directory that holds a store.
 pub trait Disk: Send + Sync + fmt::Debug {

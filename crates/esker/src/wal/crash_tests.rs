@@ -384,7 +384,7 @@ fn first_seed(bug: Bug) -> u64 {
 #[test]
 fn every_planted_bug_is_found() {
     // Which edit is durable is not the log's business.
-    for bug in Bug::ALL.into_iter().filter(|bug| *bug != Bug::SpareTakenTooEarly) {
+    for bug in Bug::OF_THE_LOG.into_iter().filter(|bug| *bug != Bug::SpareTakenTooEarly) {
         let seed = first_seed(bug);
         assert!(seed < SEEDS / 4, "{bug:?} is found by seed {seed} only");
     }

@@ -62,7 +62,9 @@ pub fn recover(
     replay.look_behind(&tail, &files)?;
     replay.judge(&tail)?;
     for sealed in &live {
-        disk.sync_existing(FileName::Log(sealed.segment))?;
+        if !planted::is_on(Bug::RecoveredLogNotSynced) {
+            disk.sync_existing(FileName::Log(sealed.segment))?;
+        }
     }
     if !live.is_empty() {
         disk.sync_dir()?;
@@ -153,7 +155,10 @@ impl Replay<'_, '_> {
                     if hole.is_some() && planted::is_on(Bug::HalfBatch) {
                         self.half_batch(&mut reader, link.segment)?;
                     }
-                    let bytes = hole.as_ref().map_or(limit, |hole| hole.offset);
+                    let bytes = match &hole {
+                        Some(hole) if !planted::is_on(Bug::TornTailKept) => hole.offset,
+                        _ => limit,
+                    };
                     kept.push(whole(link.segment, bytes));
                     end = clean_end(bytes);
                     hole

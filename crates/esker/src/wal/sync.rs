@@ -78,10 +78,15 @@ impl LogSyncer {
     /// Makes durable what was written before the call; returns how far that is. An error is
     /// sticky: every later call returns it.
     pub fn sync(&self) -> Result<LogPosition> {
+        if planted::is_on(Bug::AcknowledgedBeforeSync) {
+            return Ok(self.synced());
+        }
         let Some(work) = self.work()? else { return Ok(self.synced()) };
         let done = work.run(&*self.disk);
         let mut state = self.lock();
-        if let Err(error) = done {
+        if let Err(error) = done.as_ref().map_err(Clone::clone)
+            && !(planted::is_on(Bug::FailedSyncRetried) && work.run(&*self.disk).is_ok())
+        {
             let error = error.context("the log is in doubt");
             return Err(state.failed.get_or_insert(error).clone());
         }
@@ -90,7 +95,7 @@ impl LogSyncer {
             return Err(error.clone());
         }
         state.note(work.covers());
-        if state.synced.segment == state.active {
+        if state.synced.segment == state.active && !planted::is_on(Bug::HorizonNeverAdvances) {
             self.active_synced.store(state.synced.offset, Ordering::Release);
         }
         Ok(work.covers())
@@ -124,6 +129,19 @@ impl LogSyncer {
     /// The position known to be durable.
     pub fn synced(&self) -> LogPosition {
         self.lock().synced
+    }
+
+    /// The planted bug's: how far the log goes, synced or not.
+    #[cfg(any(test, feature = "planted"))]
+    pub fn appended_upto(&self) -> LogPosition {
+        let segment = self.lock().active;
+        LogPosition { segment, offset: self.active_bytes.load(Ordering::Acquire) }
+    }
+
+    /// Never asked: see [`planted`].
+    #[cfg(not(any(test, feature = "planted")))]
+    pub fn appended_upto(&self) -> LogPosition {
+        self.synced()
     }
 
     /// How many bytes of the active segment are known to be durable.

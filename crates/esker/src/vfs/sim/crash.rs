@@ -43,11 +43,14 @@ pub enum CrashPolicy {
     NamesLost,
     /// Removals, nothing else.
     OnlyRemovesKept,
+    /// One bit of the seed for each change of a name, each sector and each length, in order: so
+    /// that who counts seeds from 0 on has them all. See [`choices`].
+    Chosen,
 }
 
 impl CrashPolicy {
     /// All policies.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ProcessCrash,
         Self::LoseUnsynced,
         Self::KeepAll,
@@ -62,6 +65,7 @@ impl CrashPolicy {
         Self::DataLost,
         Self::NamesLost,
         Self::OnlyRemovesKept,
+        Self::Chosen,
     ];
 }
 
@@ -69,7 +73,8 @@ const SECTOR_BYTES: u64 = 512;
 const PAGE_BYTES: u64 = 4096;
 
 /// The disk that a crash makes of `state`.
-pub(super) fn survivor(state: &DiskState, policy: CrashPolicy, random: &mut Random) -> DiskState {
+pub(super) fn survivor(state: &DiskState, policy: CrashPolicy, seed: u64) -> DiskState {
+    let random = &mut Random::new(seed);
     let mut survivor = DiskState {
         next_inode: state.next_inode,
         foreign: state.foreign.clone(),
@@ -86,8 +91,8 @@ pub(super) fn survivor(state: &DiskState, policy: CrashPolicy, random: &mut Rand
         survivor.forget_unreachable();
         return survivor;
     }
-    let mut crash =
-        Crash { policy, cut: some_cut(state, random), names_drawn: random.coin(), random };
+    let (cut, names_drawn) = (some_cut(state, random), random.coin());
+    let mut crash = Crash { policy, cut, names_drawn, random, bits: seed };
     survivor.names = crash.names(state);
     survivor.durable_names = survivor.names.clone();
     for inode in survivor.names.values() {
@@ -95,6 +100,13 @@ pub(super) fn survivor(state: &DiskState, policy: CrashPolicy, random: &mut Rand
         survivor.files.insert(*inode, SimFile::durable(image));
     }
     survivor
+}
+
+/// How many bits [`CrashPolicy::Chosen`] asks for; the changes behind the 64th follow the first ones.
+pub(super) fn choices(state: &DiskState) -> u64 {
+    let files = state.files.values().filter(|file| !file.unsynced.is_empty());
+    let of_files = files.map(|file| file.touched(SECTOR_BYTES).len() as u64 + 1);
+    state.unsynced_names.len() as u64 + of_files.sum::<u64>()
 }
 
 /// One crash: what is decided once for the whole disk.
@@ -105,9 +117,18 @@ struct Crash<'a> {
     /// Whether policies about data draw each change of a name, or keep them all.
     names_drawn: bool,
     random: &'a mut Random,
+    /// The choices that are left.
+    bits: u64,
 }
 
 impl Crash<'_> {
+    /// The next choice.
+    fn bit(&mut self) -> bool {
+        let bit = self.bits & 1 == 1;
+        self.bits = self.bits.rotate_right(1);
+        bit
+    }
+
     fn keeps_name(&mut self, change: &NameChange) -> bool {
         use CrashPolicy as P;
         match self.policy {
@@ -117,6 +138,7 @@ impl Crash<'_> {
             P::NewestKept => change.at >= self.cut,
             P::OnlyRemovesKept => matches!(change.op, NameOp::Remove { .. }),
             P::DirectorySubset => self.random.coin(),
+            P::Chosen => self.bit(),
             P::FilePrefix | P::Pages | P::Sectors | P::TornSectors | P::LengthWithoutData => {
                 !self.names_drawn || self.random.coin()
             }
@@ -161,6 +183,7 @@ impl Crash<'_> {
             }
             P::NewestKept => self.newest(file),
             P::DataLost => resized(file.durable.to_vec(), newest_len),
+            P::Chosen => self.chosen(file, newest_len),
         };
         file.assert_synced_bytes_survive(&image);
         Arc::new(image)
@@ -224,6 +247,15 @@ impl Crash<'_> {
             }
         }
         let len = self.some_len(file);
+        resized(image, len)
+    }
+
+    /// Each sector old or new, and so the length.
+    fn chosen(&mut self, file: &SimFile, newest_len: u64) -> Vec<u8> {
+        let kept: BTreeSet<u64> =
+            file.touched(SECTOR_BYTES).into_keys().filter(|_| self.bit()).collect();
+        let image = file.assemble(SECTOR_BYTES, |sector, _| kept.contains(&sector));
+        let len = if self.bit() { newest_len } else { file.durable.len() as u64 };
         resized(image, len)
     }
 

@@ -233,7 +233,15 @@ impl ReadFile for SimRead {
             return Err(past_the_end(*name, offset, end, bytes.len() as u64));
         }
         out.copy_from_slice(&bytes[offset as usize..end as usize]);
+        let elsewhere = state.note_read(*inode, offset, wanted);
         match fault {
+            Some(Fault::Misdirect) => {
+                if let Some((other, from)) = elsewhere {
+                    let bytes = &state.file(other).cached;
+                    let from = from as usize;
+                    out.copy_from_slice(&bytes[from..from + out.len()]);
+                }
+            }
             Some(Fault::Zero) => out.fill(0),
             Some(Fault::FlipBit) => {
                 let bit = state.faults.draw_below(wanted * 8);

@@ -45,11 +45,11 @@ pub use crash::CrashPolicy;
 use self::handle::{OpenFile, SimAppend, SimLock, SimRead};
 use self::state::DiskState;
 use super::faults::{DiskOp, Errno, Fault, FaultPlan};
+use super::strike::Strike;
 use super::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::names::FileName;
-use crate::base::random::Random;
 
 /// A disk in memory that can be crashed: what it models stands at the top of its file.
 pub struct SimDisk {
@@ -68,7 +68,12 @@ impl SimDisk {
     /// give the same disk. It has the same capacity, no faults, no lock, and counts its
     /// operations from 0.
     pub fn crash(&self, policy: CrashPolicy, seed: u64) -> Arc<Self> {
-        Self::of(crash::survivor(&self.state(), policy, &mut Random::new(seed)))
+        Self::of(crash::survivor(&self.state(), policy, seed))
+    }
+
+    /// How many choices a crash of [`CrashPolicy::Chosen`] has now: that many bits of a seed.
+    pub fn crash_choices(&self) -> u64 {
+        crash::choices(&self.state())
     }
 
     /// From now on the file system holds so many bytes.
@@ -76,12 +81,19 @@ impl SimDisk {
         self.state().capacity_bytes = bytes;
     }
 
-    /// From now on `plan` decides what fails, instead of the plan before.
-    pub fn set_faults(&self, plan: FaultPlan) {
-        self.state().faults = plan;
+    /// From now on `plan` decides what fails, instead of the plan before; a strike goes on.
+    pub fn set_faults(&self, mut plan: FaultPlan) {
+        let mut state = self.state();
+        *plan.strike_mut() = state.faults.strike_mut().take();
+        state.faults = plan;
     }
 
-    /// How many faults of the present plan happened.
+    /// From now on `strike` counts operations; the one before is given back as far as it came.
+    pub fn arm(&self, strike: Option<Strike>) -> Option<Strike> {
+        std::mem::replace(self.state().faults.strike_mut(), strike)
+    }
+
+    /// How many faults of the present plan happened, a strike in its time included.
     pub fn faults_fired(&self) -> u64 {
         self.state().faults.fired()
     }

@@ -1,6 +1,6 @@
 //! What a simulated disk consists of: inodes, names, and what of both is not durable yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::failed;
@@ -33,7 +33,12 @@ pub(super) struct DiskState {
     pub operations_hash: u64,
     pub crash_at: Option<u64>,
     pub has_crashed: bool,
+    /// The places of the latest reads, for one that goes to a wrong place.
+    pub latest_reads: VecDeque<(InodeNo, u64, u64)>,
 }
+
+/// So many are remembered.
+const LATEST_READS: usize = 64;
 
 impl Default for DiskState {
     fn default() -> Self {
@@ -52,6 +57,7 @@ impl Default for DiskState {
             operations_hash: 0,
             crash_at: None,
             has_crashed: false,
+            latest_reads: VecDeque::new(),
         }
     }
 }
@@ -67,9 +73,7 @@ impl DiskState {
         bytes: &[u8],
     ) -> Result<Option<Fault>> {
         if self.crash_at.is_some_and(|k| self.operations >= k) {
-            self.has_crashed = true;
-            let source = std::io::Error::other("the machine has crashed");
-            return Err(Error::io(sentence(op, files), source));
+            return Err(self.stand_still(op, files));
         }
         self.clock += 1;
         self.operations += 1;
@@ -79,8 +83,34 @@ impl DiskState {
         self.operations_hash = hash::page_checksum(bytes, self.operations_hash, op as u64, offset);
         match self.faults.next(op, files) {
             Some(Fault::Error(errno)) => Err(Error::io(sentence(op, files), errno.into())),
+            Some(Fault::Stop) => {
+                self.crash_at = Some(self.operations);
+                Err(self.stand_still(op, files))
+            }
             other => Ok(other),
         }
+    }
+
+    /// Remembers a read; answers where another one of the same length found something.
+    pub fn note_read(&mut self, inode: InodeNo, offset: u64, len: u64) -> Option<(InodeNo, u64)> {
+        let fits = |(other, from, bytes): &&(InodeNo, u64, u64)| {
+            let is_there = |file: &SimFile| from + bytes <= file.cached.len() as u64;
+            *bytes == len
+                && (*other, *from) != (inode, offset)
+                && self.files.get(other).is_some_and(is_there)
+        };
+        let found = self.latest_reads.iter().find(fits).map(|(other, from, _)| (*other, *from));
+        if self.latest_reads.len() == LATEST_READS {
+            self.latest_reads.pop_front();
+        }
+        self.latest_reads.push_back((inode, offset, len));
+        found
+    }
+
+    fn stand_still(&mut self, op: DiskOp, files: &[FileName]) -> Error {
+        self.has_crashed = true;
+        let source = std::io::Error::other("the machine has crashed");
+        Error::io(sentence(op, files), source)
     }
 
     pub fn file(&self, inode: InodeNo) -> &SimFile {

@@ -1,0 +1,344 @@
+//! Each operation of the disk fails once, in every way that it can, or is the last before a crash.
+//!
+//! A scenario is played once without faults and watched: what did each line do to the disk, and
+//! where in the engine does it come from? Then a case for each operation and each way:
+//!
+//! ```text
+//! flush:5:12:eio                       the 12th operation of the disk in line 5 fails
+//! flush:5:12:crash=torn-sectors        the machine stands still there, and is crashed
+//! flush:5:12:crash=torn-sectors:3:eio  and the 3rd operation of its recovery fails
+//! flush:5:12:crash=torn-sectors:3:stop or is the last before another crash
+//! ```
+//!
+//! Failing the n-th, until nothing falls any more, is SQLite's test of I/O errors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+
+use super::scenario::{self, Scenario};
+use crate::engine::Simulated;
+use crate::fault::Effect;
+use crate::ops::{Op, Policy, Script};
+use crate::reached::Reached;
+use crate::run::{Broken, run, watch};
+use crate::store::{Look, Met};
+
+/// A scenario, and what its lines did to the disk when nothing failed.
+#[derive(Debug)]
+pub struct Watched {
+    /// The history.
+    pub scenario: Scenario,
+    /// By line.
+    pub met: Vec<Vec<Met>>,
+}
+
+/// One run of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Which history.
+    pub scenario: &'static str,
+    /// Which of its operations, counting from 1.
+    pub line: usize,
+    /// Which operation of the disk in it, counting from 1.
+    pub operation: u64,
+    /// What happens there.
+    pub trial: Trial,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// The operation fails so.
+    Fault(Effect),
+    /// The machine stands still, and is crashed.
+    Crash(Policy),
+    /// It is crashed, and this happens to an operation of the recovery, counting from 1.
+    Recovery(Policy, u64, Effect),
+}
+
+/// A place in the engine that does something to the disk, and a way in which that can fail.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pair {
+    /// The place.
+    pub site: String,
+    /// The operation and the class of files.
+    pub operation: String,
+    /// The way.
+    pub effect: String,
+}
+
+/// What came of a case.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Whether everything fell that should.
+    pub fell: bool,
+    /// What the run came by.
+    pub reached: Reached,
+    /// What is wrong.
+    pub broken: Option<Broken>,
+}
+
+impl Watched {
+    /// Plays the scenario without faults.
+    ///
+    /// # Errors
+    /// If it fails as it is.
+    pub fn new(scenario: Scenario) -> anyhow::Result<Self> {
+        match watch::<Simulated>(&scenario.script, Look::AtSites) {
+            Ok(met) => Ok(Self { scenario, met }),
+            Err(broken) => bail!("scenario {} fails without faults at {broken}", scenario.name),
+        }
+    }
+
+    /// Every operation with its line and number, both counting from 1.
+    fn operations(&self) -> impl Iterator<Item = (usize, u64, &Met)> {
+        self.met.iter().enumerate().flat_map(|(line, met)| {
+            met.iter().zip(1..).map(move |(met, operation)| (line + 1, operation, met))
+        })
+    }
+
+    /// One case for each operation and each way in which it can fail, and `crashes` more for each
+    /// operation that changes the disk: the policies take turns.
+    pub fn cases(&self, crashes: usize) -> Vec<Case> {
+        let mut cases = Vec::new();
+        let mut policies = Policy::ALL.iter().cycle();
+        for (line, operation, met) in self.operations() {
+            let case = |trial| Case { scenario: self.scenario.name, line, operation, trial };
+            cases.extend(effects(met).map(|effect| case(Trial::Fault(effect))));
+            if changes_the_disk(met) {
+                let policies = policies.by_ref().take(crashes);
+                cases.extend(policies.map(|(policy, _)| case(Trial::Crash(*policy))));
+            }
+        }
+        cases
+    }
+
+    /// The crashes of [`cases`](Self::cases) alone, by `policies`.
+    pub fn crashes(&self, policies: &[Policy]) -> Vec<Case> {
+        let changes = self.operations().filter(|(_, _, met)| changes_the_disk(met));
+        let cases = changes.flat_map(|(line, operation, _)| {
+            policies.iter().map(move |policy| (line, operation, Trial::Crash(*policy)))
+        });
+        let scenario = self.scenario.name;
+        cases.map(|(line, operation, trial)| Case { scenario, line, operation, trial }).collect()
+    }
+
+    /// The pairs that its cases fail.
+    pub fn pairs(&self) -> BTreeSet<Pair> {
+        let operations = self.operations();
+        operations
+            .flat_map(|(_, _, met)| effects(met).map(|effect| Pair::new(met, effect)))
+            .collect()
+    }
+
+    /// The script of a case of this scenario.
+    pub fn script(&self, case: &Case) -> Script {
+        let Script { seed, options, ops } = &self.scenario.script;
+        let at = case.line - 1;
+        let strike = |effect| Op::Strike { countdown: case.operation, effect };
+        let crash = |policy| Op::Crash { policy, seed: case.operation };
+        let mut script = Script { seed: *seed, options: *options, ops: ops[..at].to_vec() };
+        match case.trial {
+            Trial::Fault(effect) => {
+                script.ops.extend([strike(effect), ops[at].clone(), Op::FaultOff]);
+            }
+            Trial::Crash(policy) => {
+                script.ops.extend([strike(Effect::Stop), ops[at].clone(), crash(policy)]);
+            }
+            Trial::Recovery(policy, countdown, effect) => {
+                let second = Op::Strike { countdown, effect };
+                script.ops.extend([strike(Effect::Stop), ops[at].clone(), second, crash(policy)]);
+                script.ops.push(Op::FaultOff);
+            }
+        }
+        script.ops.extend_from_slice(&ops[at + 1..]);
+        script
+    }
+
+    /// Plays a case.
+    pub fn play(&self, case: &Case) -> Verdict {
+        let outcome = run::<Simulated>(&self.script(case), &mut |_, _| {});
+        let wanted = if matches!(case.trial, Trial::Recovery(..)) { 2 } else { 1 };
+        let fell = outcome.reached.times("strike fell") >= wanted;
+        Verdict { fell, reached: outcome.reached, broken: outcome.broken }
+    }
+
+    /// Plays the crash of `case` with each operation of its recovery failing in each of `effects`,
+    /// until none is left, and gives every verdict to `told`.
+    pub fn play_recoveries(
+        &self,
+        case: &Case,
+        effects: &[Effect],
+        told: &mut dyn FnMut(&Case, Verdict),
+    ) {
+        let Trial::Crash(policy) = case.trial else { return };
+        for &effect in effects {
+            for operation in 1.. {
+                let trial = Trial::Recovery(policy, operation, effect);
+                let case = Case { trial, ..case.clone() };
+                let verdict = self.play(&case);
+                let (fell, ends) = (verdict.fell, verdict.broken.is_some());
+                if fell || ends {
+                    told(&case, verdict);
+                }
+                if !fell || ends {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Pair {
+    fn new(met: &Met, effect: Effect) -> Self {
+        Self {
+            site: met.site.clone().unwrap_or_default(),
+            operation: format!("{} {}", met.op, met.class.unwrap_or("directory")),
+            effect: effect.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.site, self.operation, self.effect)
+    }
+}
+
+/// Whether a crash right before it can leave something else than a crash before the next one.
+fn changes_the_disk(met: &Met) -> bool {
+    !matches!(met.op, "read" | "list" | "space" | "open" | "lock")
+}
+
+/// The ways in which an operation can fail.
+///
+/// A log or a manifest that is read wrong at its very end looks as after a crash, and no store can
+/// tell; `rot` looks at what can be told.
+fn effects(met: &Met) -> impl Iterator<Item = Effect> {
+    const WRITES: [&str; 9] = [
+        "create",
+        "append",
+        "allocate",
+        "rename",
+        "sync",
+        "sync-dir",
+        "sync-existing",
+        "seal",
+        "trim",
+    ];
+    let has_tail = matches!(met.class, Some("log" | "manifest"));
+    let ways = [
+        (Effect::Eio, true),
+        (Effect::Enospc, WRITES.contains(&met.op)),
+        (Effect::Erofs, matches!(met.op, "create" | "rename" | "remove")),
+        (Effect::Emfile, matches!(met.op, "create" | "open" | "list" | "lock")),
+        (Effect::Short(1), met.op == "append"),
+        (Effect::Short(100), met.op == "append"),
+        (Effect::SyncLost, matches!(met.op, "sync" | "sync-existing")),
+        (Effect::FlipBit, met.op == "read" && !has_tail),
+        (Effect::Zero, met.op == "read" && !has_tail),
+        (Effect::Misdirect, met.op == "read" && met.class == Some("table")),
+    ];
+    ways.into_iter().filter(|(_, can)| *can).map(|(effect, _)| effect)
+}
+
+/// All scenarios whose names begin so, watched.
+///
+/// # Errors
+/// If one fails without faults, or none is called so.
+pub fn watched(prefix: &str) -> anyhow::Result<Vec<Watched>> {
+    let wanted = scenario::all().into_iter().filter(|scenario| scenario.name.starts_with(prefix));
+    let watched: Vec<Watched> = wanted.map(Watched::new).collect::<anyhow::Result<_>>()?;
+    if watched.is_empty() {
+        bail!("no scenario is called {prefix}");
+    }
+    Ok(watched)
+}
+
+/// How many pairs each site has, for a person.
+pub fn sites(pairs: &BTreeSet<Pair>) -> BTreeMap<String, usize> {
+    let mut sites = BTreeMap::new();
+    for pair in pairs {
+        *sites.entry(format!("{}: {}", pair.site, pair.operation)).or_default() += 1;
+    }
+    sites
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |effect: Effect| effect.to_string().replace(' ', "=");
+        write!(f, "{}:{}:{}:", self.scenario, self.line, self.operation)?;
+        match self.trial {
+            Trial::Fault(effect) => f.write_str(&word(effect)),
+            Trial::Crash(policy) => write!(f, "crash={}", policy.name()),
+            Trial::Recovery(policy, operation, effect) => {
+                write!(f, "crash={}:{operation}:{}", policy.name(), word(effect))
+            }
+        }
+    }
+}
+
+impl FromStr for Case {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let words: Vec<&str> = text.split(':').collect();
+        let (&[name, line, operation, trial], rest) =
+            words.split_first_chunk().context("a case is NAME:LINE:OPERATION:WHAT")?;
+        let scenario = scenario::all().into_iter().find(|scenario| scenario.name == name);
+        let scenario = scenario.with_context(|| format!("no scenario is called {name}"))?.name;
+        let effect = |word: &str| match format!("strike 1 {}", word.replace('=', " ")).parse() {
+            Ok(Op::Strike { effect, .. }) => Ok(effect),
+            _ => bail!("no effect is called {word}"),
+        };
+        let trial = match (trial.strip_prefix("crash="), rest) {
+            (None, []) => Trial::Fault(effect(trial)?),
+            (Some(policy), rest) => {
+                let known = Policy::ALL.iter().find(|(_, name)| *name == policy);
+                let policy = known.with_context(|| format!("no crash is called {policy}"))?.0;
+                match rest {
+                    [] => Trial::Crash(policy),
+                    [operation, word] => Trial::Recovery(policy, operation.parse()?, effect(word)?),
+                    _ => bail!("a recovery is OPERATION:WHAT"),
+                }
+            }
+            (None, _) => bail!("only a crash has a recovery"),
+        };
+        Ok(Self { scenario, line: line.parse()?, operation: operation.parse()?, trial })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_the_word_that_it_prints() {
+        for word in [
+            "flush:5:12:eio",
+            "flush:5:12:short=100",
+            "sync:1:1:crash=torn-sectors",
+            "sync:1:1:crash=newest-kept:3:sync-lost",
+        ] {
+            assert_eq!(word.parse::<Case>().unwrap().to_string(), word);
+        }
+        for word in ["flush", "flop:1:1:eio", "flush:1:1:pop", "flush:1:1:eio:2:eio"] {
+            assert!(word.parse::<Case>().is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn every_case_of_a_scenario_falls_and_is_right() {
+        let watched = watched("write").unwrap().remove(0);
+        let cases = watched.cases(2);
+        assert!(cases.len() > 30, "{}", cases.len());
+        for case in cases {
+            let verdict = watched.play(&case);
+            assert!(verdict.fell, "{case}");
+            assert!(verdict.broken.is_none(), "{case}: {}", verdict.broken.unwrap());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Mistakes that other stores really made, switched on one at a time: seeds that find nothing wrong
+//! with the store must find each.
+
+use esker::internals::{Bug, plant};
+
+use crate::engine::Simulated;
+use crate::generate::generate;
+use crate::run::{Broken, run};
+
+/// The seed that finds a mistake.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The first of those tried that fails.
+    pub seed: u64,
+    /// How many were tried.
+    pub seeds: u64,
+    /// What it says.
+    pub broken: Broken,
+}
+
+/// Tries seeds `start..start + budget` on a store that makes the mistake; `None` if it lives
+/// through all of them.
+pub fn find(bug: Bug, start: u64, budget: u64) -> Option<Found> {
+    plant(Some(bug));
+    let found = (start..start.saturating_add(budget)).find_map(|seed| {
+        let broken = run::<Simulated>(&generate(seed), &mut |_, _| {}).broken?;
+        Some(Found { seed, seeds: seed - start + 1, broken })
+    });
+    plant(None);
+    found
+}
+
+/// The middle of some counts.
+pub fn median(counts: &mut [u64]) -> Option<u64> {
+    counts.sort_unstable();
+    counts.get(counts.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_counts() {
+        assert_eq!(median(&mut [9, 1, 5]), Some(5));
+        assert_eq!(median(&mut []), None);
+    }
+}
