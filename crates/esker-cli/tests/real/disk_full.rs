@@ -23,8 +23,8 @@ const VALUE_BYTES: usize = 8 << 10;
 /// Keys are overwritten, so that merges keep the store small.
 const KEYS: u64 = 50;
 
-/// Far more writes than fit.
-const WRITES_MAX: u64 = 20_000;
+/// After each write the ballast grows by so much: merges would else make space for ever.
+const BALLAST_STEP_BYTES: usize = 64 << 10;
 
 /// A node and what it acknowledged: key to the number of its last write.
 struct Filled {
@@ -50,14 +50,17 @@ fn fill_and_free(root: &Path, cycles: u64, record: &mut Record) {
     let node = Node::start(&dir, "os");
     let mut filled = Filled { node, acknowledged: BTreeMap::new(), writes: 0 };
     for cycle in 0..cycles {
-        put_ballast(&ballast, if cycle % 2 == 0 { 10 << 20 } else { 0 });
+        let mut growing = File::create(&ballast).expect("a ballast can be made");
+        let leave_bytes = if cycle % 2 == 0 { 10 << 20 } else { 0 };
+        while free_bytes(root) > leave_bytes && grow(&mut growing) {}
         let before = filled.writes;
-        let refused = filled.write_until_refused();
+        let refused = filled.write_until_refused(&mut growing);
         assert_eq!(refused["code"], 11, "{refused}");
         record.count("cycles", 1);
         record.count("writes until refused", filled.writes - before);
         filled.check_reads();
         assert_eq!(filled.write()["code"], 11, "still full");
+        drop(growing);
         std::fs::remove_file(&ballast).expect("a ballast can be removed");
         let taken = filled.write();
         assert_eq!(taken["type"], "lsm_put_ok", "cycle {cycle}: {taken}");
@@ -70,11 +73,9 @@ fn fill_and_free(root: &Path, cycles: u64, record: &mut Record) {
     assert!(filled.node.close().success());
 }
 
-/// Fills the file system but for so many bytes.
-fn put_ballast(path: &Path, leave_bytes: u64) {
-    let mut file = File::create(path).expect("a ballast can be made");
-    let piece = vec![0x5a; 64 << 10];
-    while free_bytes(path) > leave_bytes && file.write_all(&piece).is_ok() {}
+/// Whether the ballast could grow.
+fn grow(ballast: &mut File) -> bool {
+    ballast.write_all(&[0x5a; BALLAST_STEP_BYTES]).is_ok()
 }
 
 impl Filled {
@@ -92,10 +93,15 @@ impl Filled {
         reply
     }
 
-    fn write_until_refused(&mut self) -> Value {
-        let replies = (0..WRITES_MAX).map(|_| self.write());
-        let refused = replies.into_iter().find(|reply| reply["type"] != "lsm_put_ok");
-        refused.expect("a file system has an end")
+    /// The refusal. What fits behind the last of the ballast is at most a few memtables.
+    fn write_until_refused(&mut self, ballast: &mut File) -> Value {
+        loop {
+            let reply = self.write();
+            if reply["type"] != "lsm_put_ok" {
+                return reply;
+            }
+            grow(ballast);
+        }
     }
 
     /// Every acknowledged write is there, and nothing that was refused.
