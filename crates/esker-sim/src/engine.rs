@@ -122,6 +122,7 @@ impl Machine for Simulated {
         match rot {
             Rot::Flip => self.disk.damage(name, offset, 1 << (offset % 8)),
             Rot::Cut => self.disk.truncate(name, offset),
+            Rot::Gone => self.disk.lose(name),
         }
     }
 

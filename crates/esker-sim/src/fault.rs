@@ -106,6 +106,8 @@ pub enum Rot {
     Flip,
     /// The end is missing.
     Cut,
+    /// All of it is.
+    Gone,
 }
 
 impl fmt::Display for Fault {
@@ -147,6 +149,7 @@ impl fmt::Display for Rot {
         f.write_str(match self {
             Self::Flip => "flip",
             Self::Cut => "cut",
+            Self::Gone => "gone",
         })
     }
 }

@@ -241,7 +241,7 @@ impl Generator {
             Kind::CapacityOff => Op::CapacityOff,
             Kind::Rot => {
                 let class = *self.rng.pick(&["current", "manifest", "log", "log", "table"]);
-                let rot = *self.rng.pick(&[Rot::Flip, Rot::Cut]);
+                let rot = *self.rng.pick(&[Rot::Flip, Rot::Flip, Rot::Cut, Rot::Gone]);
                 Op::Rot { class, rot, place: self.rng.below(1000) }
             }
         }

@@ -51,14 +51,14 @@ impl Horizon {
     /// How many commits must be there if this damage passes without an error. `None`: a manifest
     /// that is cut between two records is an earlier one, word for word, beside the log of today.
     pub(crate) fn floor(&self, model: &Model, file: &str, rot: Rot, offset: u64) -> Option<usize> {
-        if rot == Rot::Cut && file.starts_with("MANIFEST") {
+        if rot != Rot::Flip && file.starts_with("MANIFEST") {
             return None;
         }
         if !file.ends_with(".log") {
             return Some(model.now());
         }
         let Some((synced, stated_in)) = &self.stated else { return Some(0) };
-        if rot == Rot::Cut && stated_in == file {
+        if rot != Rot::Flip && stated_in == file {
             // What states the length may be cut off as well.
             return Some(0);
         }

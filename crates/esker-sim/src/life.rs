@@ -19,11 +19,18 @@ const CUTS: [Policy; 4] =
     [Policy::LoseAllUnsynced, Policy::RandomSectors, Policy::DirectorySubset, Policy::NewestKept];
 
 impl<M: Machine> Runner<M> {
-    /// Opens the store and shows what it holds. If a fault keeps it from that, opening it again
+    /// Opens the store and shows what it holds; there is none where a strike made the machine stand
+    /// still. If a fault keeps it from that, opening it again
     /// without faults must succeed, `then` having happened to the machine.
     pub(crate) fn open(&mut self, then: Policy) -> Result<State, Trouble> {
         self.machine.inject(&self.faults_of_recovery());
         let opened = match self.try_open() {
+            // Only a crash goes on from here: the script's next operation, or one in its place.
+            Err(Trouble::Refused(failure)) if self.machine.stands_still() => {
+                self.is_troubled();
+                self.leave();
+                return Err(Trouble::Refused(failure));
+            }
             Err(Trouble::Refused(_)) if self.limited || self.machine.struck() > 0 => {
                 self.reached.count("open refused under faults");
                 self.heal();
@@ -85,11 +92,13 @@ impl<M: Machine> Runner<M> {
             return self.crash(Policy::LoseAllUnsynced, 0);
         }
         self.note_figures();
+        let mut closed_well = false;
         match how {
             Ending::Drop => self.reached.count("reopen after drop"),
             Ending::Close => {
                 self.reached.count("reopen after close");
                 let closed = self.store().close();
+                closed_well = closed.is_ok();
                 if !self.is_troubled() && !self.limited {
                     closed?;
                 }
@@ -101,12 +110,27 @@ impl<M: Machine> Runner<M> {
         if self.is_troubled() && self.lossy {
             return self.crash(Policy::LoseAllUnsynced, 0);
         }
+        self.cut_after_close(how, closed_well)?;
         if self.machine.stands_still() {
             return Ok("stands still: there is no store until a crash".to_owned());
         }
         let found = self.open(Policy::Kill)?;
         self.model.recover(&found, self.model.now())?;
         self.check()
+    }
+
+    /// A power cut between a close and the next open: what a close that went well leaves is
+    /// durable, all of it.
+    fn cut_after_close(&mut self, how: Ending, closed_well: bool) -> Result<(), Trouble> {
+        let seed = self.take_seed();
+        let image = self.machine.crash(*self.rng.pick(&CUTS), seed);
+        image.limit(None);
+        let place = |trouble: Trouble| trouble.unexcused().at("a power cut after the close");
+        let found = recover_twice(&image, seed, seed).map_err(place)?;
+        let is_durable = how == Ending::Close && closed_well;
+        let floor = if is_durable { self.model.now() } else { self.model.synced() };
+        self.model.clone().recover(&found, floor).map_err(|what| place(what.into()))?;
+        Ok(())
     }
 
     pub(crate) fn crash(&mut self, policy: Policy, seed: u64) -> Told {
@@ -136,7 +160,17 @@ impl<M: Machine> Runner<M> {
         // What a power cut left is all durable, so that another one in the middle of the recovery
         // changes nothing.
         let then = if policy == Policy::Kill { Policy::Kill } else { *self.rng.pick(&CUTS) };
-        let again = self.open(then)?;
+        let again = match self.open(then) {
+            Ok(again) => again,
+            Err(trouble) => {
+                // What a dead process wrote is not durable before a recovery has ended; what a
+                // power cut left is.
+                if policy == Policy::Kill {
+                    self.model = before;
+                }
+                return Err(trouble);
+            }
+        };
         if again != found && self.lossy {
             // The process died, the machine went on, and a sync of the recovery lost what only
             // the machine's memory had.
@@ -259,7 +293,7 @@ impl<M: Machine> Runner<M> {
         }
         copy.limit(None);
         let (file, len) = rng.pick(&files);
-        let offset = rng.below(*len);
+        let offset = if rot == Rot::Gone { 0 } else { rng.below(*len) };
         copy.damage(file, rot, offset);
         let floor = self.horizon.floor(&self.model, file, rot, offset);
         let told = self.look_at_damaged(&copy, floor);

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::campaigns::{Enumerate, Meta, Nth, Nth2};
 use crate::commands::history::{Minimize, Replay};
+use crate::commands::page::Page;
 use crate::commands::seeds::Seeds;
 use crate::commands::shapes::Shapes;
 
@@ -41,6 +42,8 @@ enum Command {
     /// Switch on mistakes of other stores, one at a time, and find each
     #[cfg(feature = "planted")]
     Planted(crate::commands::planted::Planted),
+    /// Make docs/reliability.md from the records of campaigns
+    Page(Page),
     /// Play the policy of compaction without a disk and print what it costs
     Shape(Shapes),
 }
@@ -56,6 +59,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Meta(meta) => meta.run(),
         #[cfg(feature = "planted")]
         Command::Planted(planted) => planted.run(),
+        Command::Page(page) => page.run(),
         Command::Shape(shapes) => {
             shapes.print();
             Ok(ExitCode::SUCCESS)

@@ -219,6 +219,7 @@ fn parse_rot(words: &mut Words<'_>) -> Parsed<Op> {
     let rot = match words.next("flip or cut")? {
         "flip" => Rot::Flip,
         "cut" => Rot::Cut,
+        "gone" => Rot::Gone,
         other => return wrong(format!("files rot by `flip` or `cut`, not by `{other}`")),
     };
     Ok(Op::Rot { class, rot, place: words.number("place")? })

@@ -6,8 +6,8 @@
 //!   the same with a second fault, or a crash, in the recovery
 //! - [`enumerate`]: short histories of all kinds, and all images that a crash can leave of each
 //! - [`meta`]: one history under many options
-//! - [`planted`]: mistakes of other stores, which the seeds must find
-//! - [`record`]: what a campaign found out, for the page of figures
+//! - `planted`, with that feature: mistakes of other stores, which the seeds must find
+//! - [`record`]: what a campaign found out; [`page`]: the page of figures
 //!
 //! A campaign is a list of cases; a case is a script and says itself in one word, by which it is
 //! played again.
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub mod enumerate;
 pub mod meta;
 pub mod nth;
+pub mod page;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod record;

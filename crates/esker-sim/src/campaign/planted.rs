@@ -3,8 +3,10 @@
 
 use esker::internals::{Bug, plant};
 
+use crate::campaign::nth::{Case, Watched};
 use crate::engine::Simulated;
 use crate::generate::generate;
+use crate::ops::Policy;
 use crate::run::{Broken, run};
 
 /// The seed that finds a mistake.
@@ -25,6 +27,22 @@ pub fn find(bug: Bug, start: u64, budget: u64) -> Option<Found> {
     let found = (start..start.saturating_add(budget)).find_map(|seed| {
         let broken = run::<Simulated>(&generate(seed), &mut |_, _| {}).broken?;
         Some(Found { seed, seeds: seed - start + 1, broken })
+    });
+    plant(None);
+    found
+}
+
+/// Plays the crashes of all scenarios on a store that makes the mistake, under every policy;
+/// answers the first case that fails, and how. For those that need the power to fail between two
+/// certain operations of the disk.
+pub fn find_in_scenarios(bug: Bug, scenarios: &[Watched]) -> Option<(Case, Broken)> {
+    plant(Some(bug));
+    let found = scenarios.iter().find_map(|watched| {
+        let policies = Policy::ALL.map(|(policy, _)| policy);
+        watched.crashes(&policies).into_iter().find_map(|case| {
+            let broken = watched.play(&case).broken?;
+            Some((case, broken))
+        })
     });
     plant(None);
     found

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub mod campaigns;
 pub mod history;
+pub mod page;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod seeds;
@@ -21,7 +22,7 @@ pub struct Common {
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     pub jobs: usize,
     /// Where to write the figures
-    #[arg(long)]
+    #[arg(long, env = "ESKER_RECORD")]
     pub json: Option<PathBuf>,
     /// Go on after a failure
     #[arg(long)]

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use esker::internals::Bug;
-use esker_sim::campaign::planted::{Found, find, median};
+use esker_sim::campaign::nth::watched;
+use esker_sim::campaign::planted::{Found, find, find_in_scenarios, median};
 use esker_sim::campaign::play_all;
 use esker_sim::campaign::record::Record;
 use esker_sim::run::hush_panics;
@@ -20,6 +21,9 @@ pub struct Planted {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     start: u64,
+    /// For a mistake that the seeds do not find: only the scenarios whose names begin so
+    #[arg(long, default_value = "")]
+    scenario: String,
     /// Only the mistakes whose names contain this
     #[arg(long, default_value = "")]
     bug: String,
@@ -36,13 +40,23 @@ impl Planted {
         let bar = progress(bugs.len() as u64, "mistakes");
         let mut record = Record::new("planted");
         let mut tried = Vec::new();
-        let look = |at: usize| find(bugs[at], self.start, self.budget);
+        let scenarios = watched(&self.scenario)?;
+        let look = |at: usize| {
+            let found = find(bugs[at], self.start, self.budget);
+            let in_scenarios = || find_in_scenarios(bugs[at], &scenarios);
+            found.map(Ok).or_else(|| in_scenarios().map(Err))
+        };
         play_all(bugs.len(), self.common.jobs, &look, &mut |at, found| {
             bar.inc(1);
             let bug = bugs[at];
             record.add("mistakes", 1);
             let line = match found {
-                Some(Found { seed, seeds, broken }) => {
+                Some(Err((case, broken))) => {
+                    record.add("found", 1);
+                    record.add("found in a scenario alone", 1);
+                    format!("{bug:?} is found by case {case}: {broken}")
+                }
+                Some(Ok(Found { seed, seeds, broken })) => {
                     tried.push(seeds);
                     record.add("found", 1);
                     format!("{bug:?} is found by seed {seed}: {broken}")

@@ -58,7 +58,9 @@ impl SyncFile for OpenFile {
         let mut state = lock(&self.disk);
         let appended = self.appended.load(Ordering::Relaxed);
         let begun = state.begin(DiskOp::Sync, &[self.name], appended, &[]);
-        if self.sync_failed.load(Ordering::Relaxed) {
+        // The planted mistake needs a disk that lets it happen.
+        let is_final = !planted::is_on(Bug::FailedSyncRetried);
+        if is_final && self.sync_failed.load(Ordering::Relaxed) {
             return Err(
                 failed(DiskOp::Sync, self.name, Errno::IO).context("an earlier sync failed")
             );

@@ -153,6 +153,13 @@ impl SimDisk {
         self.state().rot(name, |bytes| bytes.truncate(len as usize));
     }
 
+    /// Damage: the file is no longer there.
+    pub fn lose(&self, name: FileName) {
+        let mut state = self.state();
+        state.names.remove(&name);
+        state.durable_names.remove(&name);
+    }
+
     /// Puts an entry there that is not called as files of a store are.
     pub fn add_foreign(&self, name: &str) {
         assert_eq!(FileName::parse(name), None, "{name} is a file of a store");

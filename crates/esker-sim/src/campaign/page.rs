@@ -1,0 +1,232 @@
+//! The page of figures, docs/reliability.md: made from the records of campaigns, never by hand.
+//!
+//! A record is what a campaign wrote, with the day and the commit in front:
+//!
+//! ```text
+//! {"date": "2026-11-21", "commit": "1a2b3c4", "record": {"campaign": "nth", ...}}
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// A record with its day and commit.
+#[derive(Clone, Debug, PartialEq)]
+struct Stamped {
+    date: String,
+    commit: String,
+    campaign: String,
+    command: String,
+    figures: BTreeMap<String, u64>,
+    skipped: Vec<String>,
+}
+
+/// What each campaign is about, in the order of the page.
+const ABOUT: [(&str, &str); 13] = [
+    (
+        "seeds",
+        "Histories that a seed draws: several keyspaces, batches, snapshots, iterators, flushes, \
+         all kinds of compaction, reopens, crashes, faults of the disk, damage. Every answer is \
+         compared with a model; every crash is recovered three times. One history in fifty is run \
+         twice and must do the same to the disk, operation by operation.",
+    ),
+    (
+        "nth",
+        "Each operation of the disk in each scenario fails once, in each way that it can, and is \
+         the last before a crash. A *site* is a line of the engine that does something to a class \
+         of files; a *pair* is a site and a way to fail. All pairs that the scenarios come by are \
+         failed.",
+    ),
+    (
+        "nth2",
+        "The machine is crashed at each operation that changes the disk, and each operation of \
+         the recovery fails, or is the last before another crash.",
+    ),
+    (
+        "enumerate",
+        "Every sequence of a dozen operations up to a length, and the disks that a crash can leave \
+         at each moment of its last operation: all of them, or so many drawn ones where there are \
+         more.",
+    ),
+    ("meta", "Histories without faults under twelve sets of options: sizes, compression, memory."),
+    (
+        "planted",
+        "Mistakes that other stores made, and some of our own, switched on one at a time. Each \
+         must be found, by seeds or, where the power has to fail between two certain operations, \
+         by the crashes of the scenarios. docs/guarantees.md lists them.",
+    ),
+    ("flips", "Single bits flipped in a store of several levels; a silent one is a wrong answer."),
+    ("kill9", "The real node, killed with `kill -9` at random moments."),
+    ("syscall_order", "The system calls of the real program, traced."),
+    ("disk_full", "The real program on a file system that fills up and gets space again."),
+    ("fs_shutdown", "The real program on a file system that is shut down under it."),
+    ("fuzz", "Every decoder, and the whole store, given any bytes."),
+    ("corpus", "The inputs that fuzzing found, kept and replayed by `cargo test`."),
+];
+
+/// The page, from the records in `records` and the sources in `sources`.
+///
+/// # Errors
+/// If a record cannot be read.
+pub fn page(records: &Path, sources: &Path) -> Result<String> {
+    let mut stamped = Vec::new();
+    for entry in std::fs::read_dir(records).with_context(|| records.display().to_string())? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "json") {
+            let text = std::fs::read_to_string(&file)?;
+            stamped.push(parse(&text).with_context(|| file.display().to_string())?);
+        }
+    }
+    stamped.sort_by_key(|record| (place(&record.campaign), record.command.clone()));
+    let mut out = String::from(HEAD);
+    for record in &stamped {
+        section(&mut out, record);
+    }
+    unsafe_blocks(&mut out, sources)?;
+    Ok(out)
+}
+
+const HEAD: &str = "# What was tried to break Esker
+
+This page is made by `cargo run --release -p esker-sim -- page` from the records that campaigns left in
+crates/esker-sim/record, and never written by hand. Each figure has its day, its commit and the command that
+makes it again. What each promise means stands in [guarantees.md](guarantees.md), how to run the
+campaigns in [CONTRIBUTING.md](../CONTRIBUTING.md).
+
+Not measured: line coverage, and Miri, which the machine at hand does not have. Who has it runs
+`cargo miri test -p esker --lib memtable epoch cache`.
+";
+
+fn parse(text: &str) -> Result<Stamped> {
+    let value: Value = serde_json::from_str(text)?;
+    let word = |value: &Value, key: &str| -> Result<String> {
+        let word = value.get(key).and_then(Value::as_str);
+        Ok(word.with_context(|| format!("no {key}"))?.to_owned())
+    };
+    let record = value.get("record").context("no record")?;
+    let figures = record.get("figures").and_then(Value::as_object).context("no figures")?;
+    let figures = figures.iter().filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)));
+    let skipped = record.get("skipped").and_then(Value::as_array).context("no skipped")?;
+    Ok(Stamped {
+        date: word(&value, "date")?,
+        commit: word(&value, "commit")?,
+        campaign: word(record, "campaign")?,
+        command: word(record, "command")?,
+        figures: figures.collect(),
+        skipped: skipped.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    })
+}
+
+fn place(campaign: &str) -> usize {
+    ABOUT.iter().position(|(name, _)| *name == campaign).unwrap_or(ABOUT.len())
+}
+
+fn section(out: &mut String, record: &Stamped) {
+    let Stamped { date, commit, campaign, command, figures, skipped } = record;
+    let about = ABOUT.get(place(campaign)).map_or("", |(_, about)| about);
+    let _ = writeln!(out, "\n## {campaign}\n\n{about}\n");
+    let _ = writeln!(out, "On {date}, at {commit}:\n\n```sh\n{command}\n```\n");
+    let _ = writeln!(out, "| count | of |\n| ---: | --- |");
+    for (name, count) in figures {
+        let _ = writeln!(out, "| {} | {name} |", grouped(*count));
+    }
+    for reason in skipped {
+        let _ = writeln!(out, "\nSkipped: {reason}");
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Every `unsafe` block of the engine, with the reason that stands over it.
+fn unsafe_blocks(out: &mut String, sources: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    collect(sources, &mut files)?;
+    files.sort();
+    let mut rows = String::new();
+    let mut count = 0;
+    for file in &files {
+        let text = std::fs::read_to_string(file)?;
+        let name = file.strip_prefix(sources).unwrap_or(file).display().to_string();
+        for (line, reason) in reasons(&text) {
+            count += 1;
+            let _ = writeln!(rows, "| {name}:{line} | {reason} |");
+        }
+    }
+    let _ = writeln!(
+        out,
+        "\n## `unsafe` in the engine\n\n{count} blocks have a reason, each checked by the compiler's \
+         lint to have one; they play under loom, stress tests with real threads, or both.\n\n\
+         | where | why it is sound |\n| --- | --- |\n{}",
+        rows.trim_end()
+    );
+    Ok(())
+}
+
+fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The reasons in a source file and the lines on which they begin.
+fn reasons(text: &str) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(first) = line.strip_prefix("// SAFETY: ") else { continue };
+        let more = lines[at + 1..].iter().map_while(|line| line.strip_prefix("// "));
+        let reason = std::iter::once(first).chain(more).collect::<Vec<_>>().join(" ");
+        found.push((at + 1, reason.replace('|', "\\|")));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_becomes_a_section() {
+        let text = r#"{"date": "2026-11-21", "commit": "1a2b3c4", "record": {"campaign": "nth",
+            "command": "esker-sim nth", "figures": {"runs": 38322}, "skipped": ["a mount"]}}"#;
+        let mut out = String::new();
+        section(&mut out, &parse(text).unwrap());
+        for part in
+            ["## nth", "at 1a2b3c4", "esker-sim nth", "| 38,322 | runs |", "Skipped: a mount"]
+        {
+            assert!(out.contains(part), "{part} in {out}");
+        }
+        assert!(parse("{}").is_err());
+    }
+
+    #[test]
+    fn a_reason_is_all_of_its_lines() {
+        let text = "x\n  // SAFETY: the page is\n  // ours.\n  unsafe { read() }\n";
+        assert_eq!(reasons(text), [(2, "the page is ours.".to_owned())]);
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
