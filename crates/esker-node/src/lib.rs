@@ -14,6 +14,7 @@
 //! envelope   a line's sender and body             reply  numbered replies in one buffer
 //! fields     typed access to a body               refusal, stop
 //! line       lines in bounded memory              value  JSON text: compact, canonical, depth
+//! fuzz       hostile input, with the feature `fuzz`
 //! ```
 //!
 //! One request is answered at a time. Memory is bounded by the longest line and the longest
@@ -23,6 +24,8 @@
 mod benchmark;
 mod envelope;
 mod fields;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod line;
 mod refusal;
 mod reply;

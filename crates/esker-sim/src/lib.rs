@@ -24,6 +24,7 @@ mod life;
 pub mod model;
 pub mod ops;
 pub mod parse;
+mod print;
 pub mod reached;
 mod read;
 mod rng;

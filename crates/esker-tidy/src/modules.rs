@@ -58,6 +58,10 @@ fn reach(repo: &Repo) -> BTreeMap<String, Reach> {
 fn root(path: &str) -> Option<Reach> {
     let parts: Vec<&str> = path.split('/').collect();
     let [first, _, inside @ ..] = parts.as_slice() else { return None };
+    // A workspace of its own, whose programs cargo-fuzz finds in a folder of its choice.
+    if parts[..2] == ["fuzz", "fuzz_targets"] && parts.len() == 3 {
+        return Some(Reach::Production);
+    }
     if *first != "crates" {
         return None;
     }

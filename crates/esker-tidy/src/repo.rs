@@ -132,6 +132,9 @@ fn test_items(code: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// Version control, build output, and bytes that a fuzzer chose.
+const NOT_OURS: [&str; 5] = [".git", "target", "fuzz/target", "fuzz/artifacts", "fuzz/corpus"];
+
 /// All files of the repository.
 pub struct Repo {
     /// Texts by path from the root, with `/` between folders.
@@ -153,7 +156,7 @@ impl Repo {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-                if [".git", "target"].contains(&path.as_str()) {
+                if NOT_OURS.contains(&path.as_str()) {
                     continue;
                 }
                 paths.insert(path.clone());

@@ -46,6 +46,24 @@ pub mod policy {
     pub use crate::compaction::shape::max_bytes;
 }
 
+/// Every decoder as a function of any bytes, for fuzzers and for the replay of what they found.
+#[cfg(feature = "fuzz")]
+pub mod fuzz {
+    pub use crate::base::fuzz::Target;
+
+    /// All targets of the engine.
+    pub fn targets() -> Vec<Target> {
+        let folders: [&[Target]; 5] = [
+            &crate::base::fuzz::TARGETS,
+            &crate::wal::fuzz::TARGETS,
+            &crate::sstable::fuzz::TARGETS,
+            &crate::version::fuzz::TARGETS,
+            &crate::db::fuzz::TARGETS,
+        ];
+        folders.concat()
+    }
+}
+
 /// Names of files, for tests that damage one.
 pub mod names {
     pub use crate::base::key::{SegmentNo, TableId};

@@ -24,6 +24,8 @@ impl SeqNo {
     pub const ZERO: Self = Self(0);
     /// After every possible write: a read at this number sees everything.
     pub const MAX: Self = Self((1 << 56) - 1);
+    /// As many numbers are before it as behind.
+    pub const HALF: Self = Self(1 << 55);
 
     /// The sequence number `n`; numbers over 56 bits are a bug of the caller.
     pub fn new(n: u64) -> Self {

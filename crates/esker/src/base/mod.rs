@@ -7,6 +7,7 @@
 //! - [`codec`]: integers and lengths, read without running past the end
 //! - [`cursor`]: the contract of everything that can be walked
 //! - [`error`]: kinds that prescribe, places that locate
+//! - `fuzz`: decoders as functions of any bytes, in no shipped build
 //! - [`hash`]: key hash, and checksums bound to a place
 //! - [`limits`]: every upper bound and why
 //! - [`names`]: how files are called
@@ -19,6 +20,8 @@ pub mod batch;
 pub mod codec;
 pub mod cursor;
 pub mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod hash;
 pub mod key;
 pub mod limits;

@@ -15,11 +15,16 @@
 //! an error the job is over: what it wrote is named by nobody, and the caller removes it. The
 //! directory is the caller's to sync.
 
+use std::cmp::Ordering;
+use std::fmt;
+
 use crate::base::cursor::Cursor;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::invariant;
-use crate::base::key::Tag;
+use crate::base::key::{SeqNo, TableId, Tag};
+use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::range::KeyRange;
 use crate::compaction::elide::{Elider, Fate};
 use crate::compaction::pick::{Boundary, OVERLAP_OUTPUTS_MAX};
 use crate::sstable::{TableSummary, TableWriter};
@@ -44,6 +49,21 @@ pub struct MergeJob {
     entries_in: u64,
     /// Entries from this key on are left to another merge.
     end: Option<Vec<u8>>,
+    /// The tables that are merged; `None` of memtables, whose order is the engine's own affair.
+    inputs: Option<Inputs>,
+    /// The lowest sequence number of the present key so far.
+    key_seq: SeqNo,
+}
+
+/// What the tables of a merge say of themselves. Entries that are otherwise are damage: a merge is
+/// the first who sees all of a table, and what it wrote would be believed.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The first of them: who is to blame is not known.
+    table: TableId,
+    range: KeyRange,
+    seq_min: SeqNo,
+    seq_max: SeqNo,
 }
 
 /// Whether a job has more to do.
@@ -94,7 +114,15 @@ impl MergeJob {
             outputs: Vec::new(),
             entries_in: 0,
             end: None,
+            inputs: None,
+            key_seq: SeqNo::MAX,
         }
+    }
+
+    /// The same, of tables, which may be damaged in ways that no checksum shows.
+    #[must_use]
+    pub fn of_tables(self, inputs: Option<Inputs>) -> Self {
+        Self { inputs, ..self }
     }
 
     /// The same, up to the key `end`, which it leaves out.
@@ -153,16 +181,23 @@ impl MergeJob {
 
     /// Decides the entry that the source stands on; returns what it weighed.
     fn take_entry(&mut self, open: &mut dyn FnMut() -> Result<TableWriter>) -> Result<usize> {
-        let key = self.source.key();
-        if self.key.as_deref() != Some(key) {
+        let (key, tag) = (self.source.key(), self.source.tag());
+        let order = self.key.as_deref().map_or(Ordering::Less, |last| last.cmp(key));
+        if let Some(inputs) = &self.inputs
+            && (order.is_gt() || order.is_eq() && tag.seq() >= self.key_seq)
+        {
+            return Err(inputs.out_of_order(key, tag));
+        }
+        if order.is_ne() {
             self.elider.begin_key(key);
             let buffer = self.key.get_or_insert_default();
             buffer.clear();
             buffer.extend_from_slice(key);
             self.key_is_written = false;
         }
+        self.key_seq = tag.seq();
         self.entries_in += 1;
-        let (key_bytes, tag) = (key.len(), self.source.tag());
+        let key_bytes = key.len();
         match self.elider.decide(tag) {
             Fate::Keep => self.write(tag, open)?,
             Fate::KeepUnder(tombstone) => {
@@ -197,6 +232,9 @@ impl MergeJob {
     fn finish_output(&mut self) -> Result<()> {
         let Some(output) = self.output.take() else { return Ok(()) };
         let summary = output.finish()?;
+        if let Some(inputs) = &self.inputs {
+            inputs.check_output(&summary)?;
+        }
         if let Some(last) = self.outputs.last() {
             let (last, next) = (&last.range, &summary.range);
             invariant!(C6, last.hi() < next.lo(), "an output of {next:?} behind {last:?}");
@@ -217,6 +255,50 @@ impl MergeJob {
             "{entries_in} in, {written} out, {superseded} superseded, {tombstones_dropped} dropped"
         );
         Ok(())
+    }
+}
+
+impl Inputs {
+    /// Of these tables; `None` of none.
+    pub fn of<'a>(tables: impl Iterator<Item = &'a TableSummary>) -> Option<Self> {
+        tables.fold(None, |all: Option<Self>, table| {
+            let TableSummary { id, range, seq_min, seq_max, .. } = table;
+            let (seq_min, seq_max) = (*seq_min, *seq_max);
+            Some(match all {
+                None => Self { table: *id, range: range.clone(), seq_min, seq_max },
+                Some(all) => Self {
+                    range: all.range.cover(range),
+                    seq_min: all.seq_min.min(seq_min),
+                    seq_max: all.seq_max.max(seq_max),
+                    ..all
+                },
+            })
+        })
+    }
+
+    fn out_of_order(&self, key: &[u8], tag: Tag) -> Error {
+        let found = format!("{} {tag:?}", key.escape_ascii());
+        self.corrupt("order of entries", "one behind all before", found)
+    }
+
+    fn check_output(&self, output: &TableSummary) -> Result<()> {
+        let range = &output.range;
+        let is_inside = self.range.contains(range.lo()) && self.range.contains(range.hi());
+        if is_inside && output.seq_min >= self.seq_min && output.seq_max <= self.seq_max {
+            return Ok(());
+        }
+        let text = |range: &KeyRange, seq_min, seq_max| {
+            let (lo, hi) = (range.lo().escape_ascii(), range.hi().escape_ascii());
+            format!("{lo} to {hi}, #{seq_min} to #{seq_max}")
+        };
+        let expected = text(&self.range, self.seq_min, self.seq_max);
+        let found = text(range, output.seq_min, output.seq_max);
+        Err(self.corrupt("entries", expected, found))
+    }
+
+    fn corrupt(&self, what: &str, expected: impl fmt::Display, found: String) -> Error {
+        let part = format!("{what} of this table, or of one that is merged with it");
+        Error::corrupt(FileName::Table(self.table), 0, part, expected, found)
     }
 }
 
@@ -443,6 +525,30 @@ mod tests {
         let elider = Elider::new(Vec::new(), Tombstones::Kept);
         let mut job = MergeJob::new(Box::new(Descending(0)), elider, Cuts::at(0, Vec::new()));
         let _ = Tables::new().run(&mut job, 1 << 20);
+    }
+
+    fn inputs(lo: &str, hi: &str, seq_max: u64) -> Option<Inputs> {
+        let (range, seq_max) = (KeyRange::new(lo, hi), SeqNo::new(seq_max));
+        Some(Inputs { table: TableId(9), range, seq_min: SeqNo::ZERO, seq_max })
+    }
+
+    #[test]
+    fn tables_whose_entries_descend_are_damage_and_no_panic() {
+        let of_tables = |source: Box<dyn Cursor>, inputs| {
+            let elider = Elider::new(Vec::new(), Tombstones::Kept);
+            let mut job = MergeJob::new(source, elider, Cuts::none()).of_tables(inputs);
+            let error = Tables::new().run(&mut job, 1 << 20).expect_err("damage");
+            error.corruption().expect("damage").part.clone()
+        };
+        let entries = |text| Box::new(VecCursor::new(parse_entries(text)));
+        let found = of_tables(Box::new(Descending(0)), inputs("a", "b", 9));
+        assert!(found.starts_with("order of entries"), "{found}");
+        let twice = of_tables(entries("a#4,delete a#4,put=1"), inputs("a", "b", 9));
+        assert!(twice.starts_with("order of entries"), "{twice}");
+        for inputs in [inputs("b", "c", 9), inputs("a", "a", 9), inputs("a", "b", 6)] {
+            let outside = of_tables(entries("a#4,put=1 b#7,put=2"), inputs);
+            assert!(outside.starts_with("entries of this table"), "{outside}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Store {
                         metas.iter().find(|meta| meta.id == summary.id).ok_or_else(|| {
                             Error::corrupt(name, 0, "level of a table", format!("L{level}"), "none")
                         })?;
-                    meta.compare(summary)
+                    meta.compare(core.id, summary)
                         .map_err(|error| error.context(format_args!("keyspace {:?}", core.name)))?;
                     table.verify()?;
                 }

@@ -23,7 +23,7 @@ use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::compaction::elide::{Elider, Tombstones};
-use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
+use crate::compaction::merge_job::{Cuts, Inputs, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};
 use crate::db::health::HealthState;
 use crate::db::open::clamp;
@@ -224,7 +224,13 @@ impl Store {
             let elider = Elider::new(self.snapshots.copy(), tombstones);
             let cuts = Cuts::at(plan.output_bytes_max, plan.boundaries.clone());
             let end = plan.sweep.as_ref().map(|step| step.cursor.clone());
-            MergeJob::new(merge_source(&view, &plan), elider, cuts).up_to(end)
+            let ids: Vec<_> = plan.inputs.iter().flat_map(|(_, ids)| ids).collect();
+            let tables = view.levels.iter().flat_map(|tables| tables.iter());
+            let inputs =
+                tables.map(|table| table.summary()).filter(|table| ids.contains(&&table.id));
+            MergeJob::new(merge_source(&view, &plan), elider, cuts)
+                .up_to(end)
+                .of_tables(Inputs::of(inputs))
         });
         let used_up = |table: &&Arc<Table>| plan.uses_up(table.summary().id);
         let inputs = view.levels.iter().flat_map(|tables| tables.iter()).filter(used_up);

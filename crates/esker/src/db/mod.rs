@@ -63,6 +63,8 @@ pub(crate) mod contain;
 pub(crate) mod dump;
 pub(crate) mod flush;
 pub(crate) mod freeze;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub(crate) mod health;
 pub(crate) mod install;
 pub(crate) mod keyspace;

@@ -52,6 +52,10 @@ const NUMBERS_SKIPPED_AFTER_A_CRASH: u64 = 1 << 20;
 /// No store counts its files this far: a file with such a number is not one that it made.
 const FILE_NUMBERS_MAX: u64 = 1 << 62;
 
+/// No store writes this often, half of all sequence numbers there are: one that was found counted so
+/// far is damaged, and those that are left last for every write to come.
+const SEQ_FOUND_MAX: SeqNo = SeqNo::HALF;
+
 /// The reserve file's size: room for one manifest snapshot and this much.
 const RESERVE_BYTES_MIN: u64 = 64 << 10;
 
@@ -89,7 +93,9 @@ pub(crate) fn open(
             disk.sync_dir()?;
             new_store(&*env, &settings)
         }
-        Found::Store { state, .. } => read_log(&*disk, &listing, state, &settings)?,
+        Found::Store { state, manifest_number } => {
+            read_log(&*disk, &listing, state, manifest_number, &settings)?
+        }
     };
     let pool = settings.frame_pool(&env);
     let views = open_tables(&*disk, &recovered, &pool)?;
@@ -154,6 +160,7 @@ fn read_log(
     disk: &dyn Disk,
     listing: &Listing,
     mut state: StoreState,
+    manifest_number: u64,
     settings: &Settings,
 ) -> Result<Recovered> {
     let mut memtables = LiteMap::new();
@@ -166,7 +173,7 @@ fn read_log(
         last_seqs.insert(position.segment, last);
         Ok(())
     })?;
-    let next_seq = log.next_seq.unwrap_or(SeqNo::ZERO).max(state.last_seq.plus(1));
+    let next_seq = next_seq(&state, log.next_seq, manifest_number)?;
     let mut segments = VecDeque::new();
     let mut last_seq = SeqNo::ZERO;
     for sealed in &log.sealed {
@@ -182,7 +189,7 @@ fn read_log(
     while segments.front().is_some_and(|s| s.is_flushed(oldest)) {
         segments.pop_front();
     }
-    let manifest_number = first_free_number(&state, listing)?;
+    let manifest_number = first_free_number(&state, manifest_number, listing)?;
     let log_number = SegmentNo(manifest_number + 1);
     state.next_file = log_number.0 + 1;
     state.last_seq = next_seq.minus_one();
@@ -195,11 +202,24 @@ fn read_log(
     Ok(Recovered { state, memtables, segments, last_sealed, next_seq, manifest_number, log_number })
 }
 
+/// The sequence number of the next write.
+fn next_seq(state: &StoreState, of_log: Option<SeqNo>, manifest_number: u64) -> Result<SeqNo> {
+    let found = of_log.unwrap_or(SeqNo::ZERO).max(state.last_seq);
+    if found > SEQ_FOUND_MAX {
+        let name = FileName::Manifest(manifest_number);
+        let expected = format!("at most {SEQ_FOUND_MAX}, in the log and in tables too");
+        return Err(Error::corrupt(name, 0, "last sequence number", expected, found));
+    }
+    Ok(of_log.unwrap_or(SeqNo::ZERO).max(state.last_seq.plus(1)))
+}
+
 /// The first number for files of this process. A clean close leaves `live_from == next_file`.
-fn first_free_number(state: &StoreState, listing: &Listing) -> Result<u64> {
+fn first_free_number(state: &StoreState, manifest_number: u64, listing: &Listing) -> Result<u64> {
     let numbered = listing.files.iter().filter_map(|(name, _)| Some((name.number()?, *name)));
     let highest = numbered.max();
-    if let Some((number, name)) = highest.filter(|(number, _)| *number >= FILE_NUMBERS_MAX) {
+    let manifest = (state.next_file, FileName::Manifest(manifest_number));
+    let mut counted = highest.into_iter().chain([manifest]);
+    if let Some((number, name)) = counted.find(|(number, _)| *number >= FILE_NUMBERS_MAX) {
         let expected = format!("below {FILE_NUMBERS_MAX}");
         return Err(Error::corrupt(name, 0, "file number", expected, number));
     }
@@ -260,13 +280,17 @@ fn open_tables(
     for (id, keyspace) in &recovered.state.keyspaces {
         let mut view = View::new(Arc::clone(&recovered.memtables[id]));
         view.levels = open_levels(&keyspace.version, &mut |meta| {
-            Table::open(disk, store_id, meta.id, meta.bytes, pool).map_err(|error| {
+            let opened = Table::open(disk, store_id, meta.id, meta.bytes, pool);
+            let table = opened.map_err(|error| {
                 if error.kind() != ErrorKind::Io {
                     return error;
                 }
                 let missing = missing_tables(disk, &recovered.state);
                 error.context(format!("keyspace {:?}, missing tables: {missing}", keyspace.name))
-            })
+            })?;
+            // Levels are laid out by what the manifest says.
+            meta.compare(*id, table.summary())?;
+            Ok(table)
         })?;
         view.clamp = clamp(&keyspace.version);
         views.insert(*id, view);

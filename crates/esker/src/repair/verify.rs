@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::key::{KeyspaceId, SegmentNo};
+use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 use crate::repair::report::{Depth, Finding, TablePlace, VerifyReport};
 use crate::repair::{lock_store, open_existing, require_store};
@@ -95,7 +95,7 @@ impl Check<'_> {
                 }
                 let place = TablePlace { keyspace: keyspace.name.clone(), level };
                 let summary = self.table(state.store_id, meta, &place)?;
-                let compared = summary.map_or(Ok(()), |summary| compare(*id, meta, &summary));
+                let compared = summary.map_or(Ok(()), |summary| meta.compare(*id, &summary));
                 if let Err(error) = compared {
                     let finding = Finding::of(FileName::Table(meta.id), &error);
                     self.report.findings.push(finding.in_table(Some(place), Some(&meta.range)));
@@ -267,16 +267,6 @@ impl Check<'_> {
         self.report.findings.push(finding);
         Ok(())
     }
-}
-
-/// What the manifest knows of a table, and what the table says of itself.
-fn compare(keyspace: KeyspaceId, meta: &TableMeta, summary: &TableSummary) -> Result<()> {
-    meta.compare(summary)?;
-    if summary.keyspace == keyspace {
-        return Ok(());
-    }
-    let name = FileName::Table(meta.id);
-    Err(Error::corrupt(name, 0, "keyspace of the table", keyspace.0, summary.keyspace.0))
 }
 
 /// No operation names a keyspace that was never made.

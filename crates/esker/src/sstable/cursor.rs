@@ -4,6 +4,7 @@
 //! together from prefix and suffix in one buffer that is used again; values are lent from the
 //! block, never copied.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::block::{Block, SUFFIX_COPIED_BYTES};
@@ -131,9 +132,11 @@ impl TableCursor {
 
     fn next_block(&mut self) -> Result<()> {
         let Some(mut at) = self.at.take() else { return Ok(()) };
+        let tag = at.block.tag(at.entry);
         if at.place.move_next(&self.table)? {
             at.block = at.place.load(&self.table)?;
             at.entry = 0;
+            self.require_order(&at, tag, Ordering::Greater)?;
             self.stand_at(at);
         }
         Ok(())
@@ -141,10 +144,23 @@ impl TableCursor {
 
     fn prev_block(&mut self) -> Result<()> {
         let Some(mut at) = self.at.take() else { return Ok(()) };
+        let tag = at.block.tag(at.entry);
         if at.place.move_prev(&self.table)? {
-            self.stand_at(Position::at_end_of(at.place, &self.table)?);
+            let at = Position::at_end_of(at.place, &self.table)?;
+            self.require_order(&at, tag, Ordering::Less)?;
+            self.stand_at(at);
         }
         Ok(())
+    }
+
+    /// Where a walk enters a block, its entry compares so with the one that it left, which has the
+    /// cursor's key and this tag.
+    fn require_order(&self, at: &Position, left: Tag, order: Ordering) -> Result<()> {
+        let by_key = at.block.compare_key(at.entry, &self.key[..self.key_bytes]);
+        if by_key.then_with(|| left.cmp(&at.block.tag(at.entry))) == order {
+            return Ok(());
+        }
+        Err(at.place.out_of_order(&self.table))
     }
 
     fn stand_at(&mut self, at: Position) {
@@ -226,7 +242,14 @@ impl Position {
         if let Some(entry) = block.first_at(key, Tag::search(SeqNo::MAX)).checked_sub(1) {
             return Ok(Some(Self { place, block, entry }));
         }
-        if place.move_prev(table)? { Self::at_end_of(place, table).map(Some) } else { Ok(None) }
+        if !place.move_prev(table)? {
+            return Ok(None);
+        }
+        let at = Self::at_end_of(place, table)?;
+        if at.block.compare_key(at.entry, key).is_ge() {
+            return Err(at.place.out_of_order(table));
+        }
+        Ok(Some(at))
     }
 }
 

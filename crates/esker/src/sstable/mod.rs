@@ -17,7 +17,7 @@
 //! - [`writer`], [`reader`], [`cursor`]: the three faces
 //! - `damage`: what is known to be wrong with an open one
 //! - `verify`, [`mod@describe`]: every byte checked, every byte shown; `salvage`: what is left of a
-//!   damaged one
+//!   damaged one; `fuzz`: hostile bytes
 //!
 //! Invariants, asserted where the writer relies on its caller or on itself:
 //! - `S1`: entries are added in the order of [`compare`](crate::base::key::compare), none twice.
@@ -59,6 +59,8 @@ mod damage;
 mod describe;
 mod filter;
 mod footer;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod index;
 mod lookup;
 mod packed;

@@ -5,12 +5,12 @@
 //! asks nobody until its end.
 
 use super::Lookup;
-use super::block::Block;
+use super::block::{Block, BlockRef};
 use super::index::IndexPage;
 use super::lookup::{BlockAt, Reach, prefetch_front, with_pages};
-use super::page::Span;
+use super::page::{Piece, Span};
 use super::reader::{Cut, PageNo, Table};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::cache::{Keep, Page};
 
 /// A data block's place: a child of a leaf of the index. Moves to neighbours.
@@ -85,6 +85,13 @@ impl BlockPlace {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// The block's entries do not follow those of the one that a walk came from: no checksum and no
+    /// index shows that.
+    pub(super) fn out_of_order(&self, table: &Table) -> Error {
+        let at = table.source().at(self.span.offset, BlockRef::PART);
+        at.corrupt("order", "entries that go on from the block beside it", "others")
     }
 
     /// Asks memory for the front of the block, if it is in the pool.

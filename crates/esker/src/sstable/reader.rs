@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::block::BlockRef;
+use super::block::{Block, BlockRef};
 use super::damage::Damages;
 use super::filter::FilterRef;
 use super::footer::{Footer, Properties};
@@ -233,7 +233,10 @@ impl Table {
         let stored = source.read(span, BlockRef::PART)?;
         let at = source.at(span.offset, BlockRef::PART);
         let packed = Packed::read(&stored, at)?;
-        absent.fill(packed.image_bytes(), &mut |out| packed.unpack(out, at))
+        absent.fill(packed.image_bytes(), &mut |out| {
+            packed.unpack(out, at)?;
+            self.check_ends(out, at)
+        })
     }
 
     /// A page that is in the pool, counted.
@@ -271,7 +274,10 @@ impl Table {
     fn check_page(&self, number: PageNo, bytes: &[u8], at: At) -> Result<()> {
         match number {
             PageNo::Filter(_) => FilterRef::check(bytes, at),
-            PageNo::Block { .. } => BlockRef::check(bytes, at),
+            PageNo::Block { .. } => {
+                BlockRef::check(bytes, at)?;
+                self.check_ends(bytes, at)
+            }
             PageNo::Top => {
                 let (level, region) = self.below_top();
                 let page = checked_index_page(bytes, level, region, at)?;
@@ -294,6 +300,16 @@ impl Table {
                 Ok(())
             }
         }
+    }
+
+    /// The keys of a checked block lie between the ends of the table: tables of one level are told
+    /// apart by their ends alone.
+    fn check_ends(&self, block: &[u8], at: At) -> Result<()> {
+        let block = Block::trusted(block);
+        let range = &self.summary.range;
+        let is_inside = block.compare_key(0, range.lo()).is_ge()
+            && block.compare_key(block.entries() - 1, range.hi()).is_le();
+        at.require(is_inside, "keys", "some between the ends of the table")
     }
 
     /// The level of the top of the index, and where its children may lie.

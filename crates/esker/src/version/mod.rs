@@ -9,7 +9,7 @@
 //! - [`codec`], [`fields`]: their bytes, in tagged fields; described in `FORMAT.md`
 //! - [`current`]: `CURRENT`, and the manifest's header
 //! - [`manifest`], [`read_manifest`](mod@read_manifest): writing and reading
-//! - [`describe`](mod@describe): a readable print
+//! - [`describe`](mod@describe): a readable print; `fuzz`: hostile bytes
 //!
 //! Order of writing: a table is synced and so is its name before an edit names it; an edit is
 //! synced before it counts; a mark follows before a file goes away because of it. A mark states
@@ -41,6 +41,8 @@ mod current;
 mod describe;
 mod edit;
 mod fields;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod levels;
 mod manifest;
 #[cfg(test)]

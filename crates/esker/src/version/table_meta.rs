@@ -1,7 +1,7 @@
 //! What the store knows about a table without opening it.
 
 use crate::base::error::{Error, Result};
-use crate::base::key::{SeqNo, TableId};
+use crate::base::key::{KeyspaceId, SeqNo, TableId};
 use crate::base::names::FileName;
 use crate::base::range::KeyRange;
 use crate::sstable::TableSummary;
@@ -51,13 +51,17 @@ impl TableMeta {
         }
     }
 
-    /// `Ok` if the table says the same of itself.
-    pub fn compare(&self, summary: &TableSummary) -> Result<()> {
+    /// `Ok` if the table, which the manifest has in this keyspace, says the same of itself.
+    pub fn compare(&self, keyspace: KeyspaceId, summary: &TableSummary) -> Result<()> {
         let found = Self::of(summary);
-        if *self == found {
-            return Ok(());
-        }
         let name = FileName::Table(self.id);
+        if *self == found {
+            let (expected, found) = (keyspace.0, summary.keyspace.0);
+            return match expected == found {
+                true => Ok(()),
+                false => Err(Error::corrupt(name, 0, "keyspace of the table", expected, found)),
+            };
+        }
         Err(Error::corrupt(name, 0, "properties against the manifest", self.words(), found.words()))
     }
 

@@ -11,7 +11,7 @@
 //! - [`reader`]: reading records, and looking for statements behind a hole
 //! - [`chain`], [`recover`](mod@recover): which segments belong together, and what of them counts
 //! - [`salvage`](mod@salvage): what can be read of a damaged one
-//! - [`describe`](mod@describe): a readable print
+//! - [`describe`](mod@describe): a readable print; `fuzz`: hostile bytes
 //!
 //! **The durable horizon.** A power cut may keep any of the bytes that were not synced, so a log
 //! may be whole in its newest segment and torn in an older one, and that is no damage. Therefore
@@ -58,6 +58,8 @@ mod chain;
 #[cfg(test)]
 mod crash_tests;
 mod describe;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod log;
 pub mod reader;
 pub mod record;
