@@ -327,7 +327,9 @@ impl<M: Machine> Runner<M> {
     /// Runs one operation. Where the machine stood still in the middle of a reopen, a crash is
     /// due first.
     fn step(&mut self, op: &Op) -> Told {
-        if self.store.is_none() && !matches!(op, Op::Crash { .. } | Op::Strike { .. }) {
+        if self.store.is_none()
+            && !matches!(op, Op::Crash { .. } | Op::Strike { .. } | Op::FaultOff)
+        {
             self.crash(Policy::Kill, 0)?;
         }
         match op {

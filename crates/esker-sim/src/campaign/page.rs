@@ -38,7 +38,11 @@ const ABOUT: [(&str, &str); 13] = [
         "Each operation of the disk in each scenario fails once, in each way that it can, and is \
          the last before a crash. A *site* is a line of the engine that does something to a class \
          of files; a *pair* is a site and a way to fail. All pairs that the scenarios come by are \
-         failed.",
+         failed; so are those that they come by only after a fault, and after two, until none is \
+         new. After each fault the state of health must be the one that the table of reactions asks \
+         for. Not among the sites: `verify`, `repair`, `quarantine` and `dump`, each of whose \
+         operations tests of their own fail; and the look into a directory that an open which must \
+         not create a store begins with.",
     ),
     (
         "nth2",

@@ -1,7 +1,7 @@
 //! The histories that campaigns play: small ones, each about one thing that a store does.
 //!
-//! They are scripts (see [`crate::ops`]) in `scenarios/`. Only `resume` has
-//! faults of its own.
+//! They are scripts (see [`crate::ops`]) in `scenarios/`. Only those that are about the end of a
+//! trouble have faults of their own.
 
 use crate::ops::Script;
 
@@ -22,6 +22,7 @@ macro_rules! scenarios {
 
 const ALL: &[(&str, &str)] = scenarios![
     "create",
+    "create-again",
     "write",
     "sync",
     "batch-over-keyspaces",
@@ -43,6 +44,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "recycle",
     "seal",
     "low-space",
+    "reserve",
     "settle",
     "resume",
     "check",

@@ -13,6 +13,7 @@
 
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 
 use super::faults::{DiskOp, Fault, FileClass};
 use crate::base::names::FileName;
@@ -114,7 +115,12 @@ impl Strike {
 /// The first line of the engine outside `vfs` on the way here, as `wal/log.rs:123`. A build
 /// without line tables has no lines: then all operations come from one place.
 fn site() -> String {
+    static HAS_LINES: OnceLock<bool> = OnceLock::new();
+    if HAS_LINES.get() == Some(&false) {
+        return "somewhere".to_owned();
+    }
     let trace = Backtrace::force_capture().to_string();
+    HAS_LINES.get_or_init(|| trace.contains("esker/src/"));
     let places = trace.lines().filter_map(|line| line.trim().strip_prefix("at "));
     let mut ours = places.filter_map(|place| place.split_once("esker/src/")).map(|(_, file)| file);
     let site = ours.find(|file| !file.starts_with("vfs/")).unwrap_or("somewhere");
