@@ -179,7 +179,7 @@ impl Watched {
                 }));
                 // Half of the cases go on as a program does that knows `resume`, half as one that
                 // does not; what comes of a fault later on is looked at, too.
-                if case.operation % 2 == 0 {
+                if case.operation.is_multiple_of(2) {
                     script.ops.extend([Op::Resume, Op::FaultOff, Op::Resume]);
                 } else {
                     script.ops.extend(ops.get(at + 1).cloned());
