@@ -24,7 +24,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use litemap::LiteMap;
 
@@ -33,6 +33,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::key::{KeyspaceId, SeqNo, Tag};
 use crate::base::names::FileName;
+use crate::base::sync::{Mutex, MutexGuard, OnceLock};
 use crate::db::health::HealthState;
 use crate::db::options::Durability;
 use crate::db::store::Store;

@@ -72,6 +72,8 @@ pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod pace;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 pub(crate) mod snapshot;
 pub(crate) mod spares;
 pub(crate) mod stats;

@@ -16,8 +16,8 @@
 //! manifest stays in force until the new one is, and what it names is removed after that.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use litemap::LiteMap;
 
@@ -26,6 +26,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, Tag};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::cache::FramePool;
 use crate::db::commit::{CommitQueue, Writer};
 use crate::db::contain::Scrub;
@@ -60,7 +61,7 @@ const SEQ_FOUND_MAX: SeqNo = SeqNo::HALF;
 const RESERVE_BYTES_MIN: u64 = 64 << 10;
 
 /// Numbers the stores that this process opened, for batches to be bound to.
-static INSTANCES: AtomicU64 = AtomicU64::new(1);
+static INSTANCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 /// What steps 2 to 4 found.
 struct Recovered {

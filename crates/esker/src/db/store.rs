@@ -19,14 +19,15 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use litemap::LiteMap;
 
 use crate::base::error::{Error, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo};
 use crate::base::names::FileName;
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, OnceLock};
 use crate::cache::FramePool;
 use crate::db::commit::CommitQueue;
 use crate::db::compact::{ManualCompaction, RunningCompaction};
