@@ -28,11 +28,12 @@ use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
 use crate::base::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::cache::FramePool;
-use crate::db::commit::{CommitQueue, Writer};
+use crate::db::commit::Writer;
 use crate::db::contain::Scrub;
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
 use crate::db::pace::Pace;
+use crate::db::queue::CommitQueue;
 use crate::db::snapshot::Snapshots;
 use crate::db::spares::Spares;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
@@ -353,10 +354,9 @@ fn assemble(
         bytes: None,
         written_by: WrittenBy::Us,
     });
-    let queue = CommitQueue::default();
     let syncer = log.syncer();
     let spares = Spares::new(recovered.log_number);
-    queue.open(Writer {
+    let writer = Writer {
         log,
         next_seq: recovered.next_seq,
         active_bytes: recovered.memtables.values().map(|m| m.bytes() as u64).sum(),
@@ -365,7 +365,9 @@ fn assemble(
         log_broken: None,
         drop_in_doubt: false,
         log_orphans: Vec::new(),
-    });
+    };
+    let health = Arc::new(Health::new());
+    let queue = CommitQueue::new(Arc::clone(&env), Arc::clone(&health), writer);
     Arc::new(Store {
         disk,
         env,
@@ -381,7 +383,7 @@ fn assemble(
         settings,
         next_file: AtomicU64::new(recovered.state.next_file),
         log_bytes_written: AtomicU64::new(0),
-        health: Health::new(),
+        health,
         pace: Pace::default(),
         scrub: Scrub::default(),
         structure: Mutex::new(first_structure(recovered.state, manifest, keyspaces, segments)),
