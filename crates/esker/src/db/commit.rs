@@ -77,7 +77,11 @@ impl Store {
     /// # Errors
     /// `Closed` or `Poisoned`: the writer will not come back.
     pub fn lead(&self) -> Result<Seat<'_>> {
-        self.queue.lead()
+        self.queue.lead(self.waiting())
+    }
+
+    fn waiting(&self) -> queue::Waiting<'_> {
+        queue::Waiting { env: &*self.env, health: &self.health }
     }
 
     /// Writes `batch` whole or not at all.
@@ -91,7 +95,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        if let Some(mut seat) = self.queue.try_lead_alone() {
+        if let Some(mut seat) = self.queue.try_lead_alone(self.waiting()) {
             let writer = seat.writer();
             writer.check_keyspaces(batch)?;
             return self.write_group(writer, &[(batch, durability)]);
@@ -104,7 +108,7 @@ impl Store {
     pub fn commit_op(&self, op: Op<'_>, durability: Durability) -> Result<()> {
         op.check()?;
         self.health.check_reads()?;
-        if let Some(mut seat) = self.queue.try_lead_alone() {
+        if let Some(mut seat) = self.queue.try_lead_alone(self.waiting()) {
             return self.write_op(seat.writer(), &op, durability);
         }
         let mut batch = WriteBatch::new();
@@ -117,7 +121,7 @@ impl Store {
 
     fn commit_queued(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
         let request = Request { batch, durability };
-        self.queue.commit(request, &mut |seat| self.lead_group(seat))
+        self.queue.commit(self.waiting(), request, &mut |seat| self.lead_group(seat))
     }
 
     /// Commits what waits, up to a group's size.

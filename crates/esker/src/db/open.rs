@@ -366,8 +366,7 @@ fn assemble(
         drop_in_doubt: false,
         log_orphans: Vec::new(),
     };
-    let health = Arc::new(Health::new());
-    let queue = CommitQueue::new(Arc::clone(&env), Arc::clone(&health), writer);
+    let queue = CommitQueue::new(writer);
     Arc::new(Store {
         disk,
         env,
@@ -383,7 +382,7 @@ fn assemble(
         settings,
         next_file: AtomicU64::new(recovered.state.next_file),
         log_bytes_written: AtomicU64::new(0),
-        health,
+        health: Health::new(),
         pace: Pace::default(),
         scrub: Scrub::default(),
         structure: Mutex::new(first_structure(recovered.state, manifest, keyspaces, segments)),

@@ -23,9 +23,14 @@ use crate::env::Env;
 /// The writer's seat, and who waits for it: `W` is what only the leader touches, `B` what waits to
 /// be committed.
 pub(crate) struct CommitQueue<W, B> {
-    env: Arc<dyn Env>,
-    health: Arc<Health>,
     state: Mutex<QueueState<W, B>>,
+}
+
+/// Where one waits, and what says that the writer will not come back.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    pub env: &'a dyn Env,
+    pub health: &'a Health,
 }
 
 struct QueueState<W, B> {
@@ -45,6 +50,7 @@ pub(crate) struct Ticket<B> {
 /// The right to lead, given back when dropped.
 pub(crate) struct Seat<'a, W, B> {
     queue: &'a CommitQueue<W, B>,
+    waiting: Waiting<'a>,
     writer: Option<Box<W>>,
     /// Whether the thread was unwinding before it led: then a panic is not the leader's.
     was_panicking: bool,
@@ -52,10 +58,10 @@ pub(crate) struct Seat<'a, W, B> {
 
 impl<W, B> CommitQueue<W, B> {
     /// A queue whose seat is free.
-    pub fn new(env: Arc<dyn Env>, health: Arc<Health>, writer: W) -> Self {
+    pub fn new(writer: W) -> Self {
         let writer = Some(Box::new(writer));
         let state = QueueState { writer, waiting: VecDeque::new(), seat_waiters: 0 };
-        Self { env, health, state: Mutex::new(state) }
+        Self { state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState<W, B>> {
@@ -63,56 +69,63 @@ impl<W, B> CommitQueue<W, B> {
     }
 
     /// Takes the right to lead if nobody has it.
-    fn try_lead(&self) -> Option<Seat<'_, W, B>> {
+    fn try_lead<'a>(&'a self, waiting: Waiting<'a>) -> Option<Seat<'a, W, B>> {
         let writer = self.state().writer.take()?;
-        Some(Seat::new(self, writer))
+        Some(Seat::new(self, waiting, writer))
     }
 
     /// Takes the right to lead if nobody has it and nobody waits for it with a batch.
-    pub fn try_lead_alone(&self) -> Option<Seat<'_, W, B>> {
+    pub fn try_lead_alone<'a>(&'a self, waiting: Waiting<'a>) -> Option<Seat<'a, W, B>> {
         let mut state = self.state();
         if !state.waiting.is_empty() {
             return None;
         }
         let writer = state.writer.take()?;
         drop(state);
-        Some(Seat::new(self, writer))
+        Some(Seat::new(self, waiting, writer))
     }
 
     /// Waits for the right to lead.
     ///
     /// # Errors
     /// `Closed` or `Poisoned`: the writer will not come back.
-    pub fn lead(&self) -> Result<Seat<'_, W, B>> {
+    pub fn lead<'a>(&'a self, waiting: Waiting<'a>) -> Result<Seat<'a, W, B>> {
         let mut seat = None;
         self.state().seat_waiters += 1;
-        self.env.wait_until(&mut || {
+        waiting.env.wait_until(&mut || {
             if seat.is_none() {
-                seat = self.try_lead();
+                seat = self.try_lead(waiting);
             }
-            seat.is_some() || self.health.check_reads().is_err()
+            seat.is_some() || waiting.health.check_reads().is_err()
         });
         self.state().seat_waiters -= 1;
         match seat {
             Some(seat) => Ok(seat),
             None => {
-                self.health.check_reads()?;
+                waiting.health.check_reads()?;
                 Err(Error::closed("the store"))
             }
         }
     }
 
     /// Queues up; leads a group if the seat becomes free, else is answered by who does.
-    pub fn commit(&self, batch: B, lead_group: &mut dyn FnMut(&mut Seat<'_, W, B>)) -> Result<()> {
+    pub fn commit(
+        &self,
+        waiting: Waiting<'_>,
+        batch: B,
+        lead_group: &mut dyn FnMut(&mut Seat<'_, W, B>),
+    ) -> Result<()> {
         let ticket = Arc::new(Ticket { batch, done: OnceLock::new() });
         self.state().waiting.push_back(Arc::clone(&ticket));
         loop {
             let mut seat = None;
-            self.env.wait_until(&mut || {
+            waiting.env.wait_until(&mut || {
                 if ticket.done.get().is_none() && seat.is_none() {
-                    seat = self.try_lead();
+                    seat = self.try_lead(waiting);
                 }
-                ticket.done.get().is_some() || seat.is_some() || self.health.check_reads().is_err()
+                ticket.done.get().is_some()
+                    || seat.is_some()
+                    || waiting.health.check_reads().is_err()
             });
             if let Some(mut seat) = seat {
                 if ticket.done.get().is_none() {
@@ -123,7 +136,7 @@ impl<W, B> CommitQueue<W, B> {
             if let Some(answer) = ticket.done.get() {
                 return answer.clone();
             }
-            self.health.check_reads()?;
+            waiting.health.check_reads()?;
         }
     }
 
@@ -136,8 +149,8 @@ impl<W, B> CommitQueue<W, B> {
 }
 
 impl<'a, W, B> Seat<'a, W, B> {
-    fn new(queue: &'a CommitQueue<W, B>, writer: Box<W>) -> Self {
-        Self { queue, writer: Some(writer), was_panicking: std::thread::panicking() }
+    fn new(queue: &'a CommitQueue<W, B>, waiting: Waiting<'a>, writer: Box<W>) -> Self {
+        Self { queue, waiting, writer: Some(writer), was_panicking: std::thread::panicking() }
     }
 
     pub fn writer(&mut self) -> &mut W {
@@ -168,19 +181,19 @@ impl<'a, W, B> Seat<'a, W, B> {
         for (ticket, answer) in group.iter().zip(answers) {
             let _ = ticket.done.set(answer);
         }
-        self.queue.env.notify();
+        self.waiting.env.notify();
     }
 }
 
 impl<W, B> Drop for Seat<'_, W, B> {
     fn drop(&mut self) {
         let Some(writer) = self.writer.take() else { return };
-        let queue = self.queue;
+        let (queue, Waiting { env, health }) = (self.queue, self.waiting);
         if std::thread::panicking() && !self.was_panicking {
             let error = Error::new(ErrorKind::Poisoned, "a write panicked; reopen the store");
-            queue.health.set(HealthState::Poisoned(error.clone()));
+            health.set(HealthState::Poisoned(error.clone()));
             queue.refuse_waiting(&error);
-            queue.env.notify();
+            env.notify();
             return;
         }
         let mut state = queue.state();
@@ -188,7 +201,7 @@ impl<W, B> Drop for Seat<'_, W, B> {
         let others_wait = !state.waiting.is_empty() || state.seat_waiters > 0;
         drop(state);
         if others_wait {
-            queue.env.notify();
+            env.notify();
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) struct Store {
     /// The next number for a file.
     pub next_file: AtomicU64,
     pub log_bytes_written: AtomicU64,
-    pub health: Arc<Health>,
+    pub health: Health,
     pub pace: Pace,
     pub scrub: Scrub,
     pub structure: Mutex<Structure>,
