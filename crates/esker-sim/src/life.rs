@@ -9,9 +9,10 @@ use crate::fault::{Effect, Fault, Rot};
 use crate::horizon::Horizon;
 use crate::model::{Model, State};
 use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
+use crate::reaction::Health;
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
-use crate::store::{Machine, Store, Strike};
+use crate::store::{Disarmed, Machine, Store, Strike};
 use crate::verify;
 
 /// Power cuts in the middle of a recovery.
@@ -115,7 +116,8 @@ impl<M: Machine> Runner<M> {
             return Ok("stands still: there is no store until a crash".to_owned());
         }
         let found = self.open(Policy::Kill)?;
-        self.model.recover(&found, self.model.now())?;
+        let floor = if self.lossy { self.model.synced() } else { self.model.now() };
+        self.model.recover(&found, floor)?;
         self.check()
     }
 
@@ -221,11 +223,11 @@ impl<M: Machine> Runner<M> {
         done()
     }
 
-    pub(crate) fn arm(&mut self, countdown: u64, effect: Effect) -> Told {
+    pub(crate) fn arm(&mut self, falls: &[(u64, Effect)]) -> Told {
         self.is_troubled();
         self.end_strike();
-        self.strike = Some(effect);
-        self.machine.arm(Strike::At { countdown, effect });
+        self.strike = falls.iter().map(|(_, effect)| *effect).collect();
+        self.machine.arm(Strike::At { falls: falls.to_vec(), looks: self.looks });
         done()
     }
 
@@ -251,9 +253,12 @@ impl<M: Machine> Runner<M> {
     }
 
     fn end_strike(&mut self) {
-        if self.strike.take().is_some() && self.machine.disarm().fell {
-            self.reached.count("strike fell");
+        if std::mem::take(&mut self.strike).is_empty() {
+            return;
         }
+        let Disarmed { fell, met } = self.machine.disarm();
+        (0..fell).for_each(|_| self.reached.count("strike fell"));
+        self.met.extend(met);
     }
 
     pub(crate) fn limit(&mut self, free_bytes: u64) -> Told {
@@ -276,6 +281,52 @@ impl<M: Machine> Runner<M> {
         let at = Place { space: Space::default_space(), key: Text(word.clone()) };
         self.put(&at, Some(word), Durability::Default)?;
         self.sync()
+    }
+
+    /// The store is in one of these states, or without space on a disk that may be full.
+    pub(crate) fn health(&mut self, one_of: &[Health]) -> Told {
+        let health = self.store().health();
+        if one_of.contains(&health) || (self.limited && health == Health::NoSpace) {
+            return Ok(health.to_string());
+        }
+        let expected: Vec<_> = one_of.iter().map(ToString::to_string).collect();
+        Err(format!("health: expected {}, found {health}", expected.join(" or ")).into())
+    }
+
+    /// Nothing but a fault may make a store say that something is wrong with it, and nothing but a
+    /// full disk that its disk is full.
+    pub(crate) fn check_health(&mut self) -> Result<(), String> {
+        if self.is_troubled() {
+            return Ok(());
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        match (store.health(), self.limited) {
+            (Health::Healthy, _) | (Health::NoSpace | Health::CompactionStopped, true) => Ok(()),
+            (health, _) => Err(format!("the store is {health} without a reason")),
+        }
+    }
+
+    /// Ends trouble without a restart. In a store that is healthy then no doubt is left: nothing that
+    /// was refused can come back, and nothing may be refused any more.
+    pub(crate) fn resume(&mut self) -> Told {
+        let was_fenced = self.store().health() == Health::WriteFenced;
+        self.is_troubled();
+        self.store().resume()?;
+        if was_fenced {
+            self.reached.count("resume of a fenced store");
+            self.model.mark_synced();
+            self.model.forget_refused();
+        }
+        let health = self.store().health();
+        let faults_are_over = self.faults.is_empty() && self.strike.is_empty() && !self.limited;
+        if faults_are_over && health == Health::Healthy && self.troubled {
+            self.reached.count("resume");
+            // A failed iterator stays failed.
+            self.drop_all(Held::Cursor);
+            self.drop_all(Held::Iterator);
+            (self.troubled, self.lossy) = (false, false);
+        }
+        Ok(health.to_string())
     }
 
     /// Damages a copy of the disk and looks what a store makes of it: everything right, an error,
@@ -329,6 +380,12 @@ impl<M: Machine> Runner<M> {
     /// The store is alive and right, now and after a clean close.
     pub(crate) fn finish(&mut self) -> Told {
         self.heal();
+        self.limited = false;
+        self.machine.limit(None);
+        if self.store.is_some() && self.is_troubled() && !self.machine.stands_still() {
+            // With no fault left, nothing may keep it from this.
+            self.resume().map_err(Trouble::unexcused)?;
+        }
         if self.store.is_some() && self.is_troubled() {
             self.reopen(Ending::Drop)?;
         }

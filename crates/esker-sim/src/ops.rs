@@ -21,6 +21,7 @@
 use std::ops::Bound;
 
 use crate::fault::{Effect, Fault, Rot};
+use crate::reaction::Health;
 
 /// A history to run: the operations, and the seed of the environment that schedules background
 /// work.
@@ -85,6 +86,10 @@ pub enum Op {
     Images { most: u64 },
     /// `check`: everything there is, compared with the model in every way
     Check,
+    /// `resume`: end what trouble can be ended without a restart
+    Resume,
+    /// `health healthy no-space`: it must say one of these
+    Health { one_of: Vec<Health> },
     /// `pump 12`: so many steps of background work
     Pump { steps: u32 },
     /// `pump idle`: all background work that is due
@@ -97,8 +102,9 @@ pub enum Op {
     Fault(Fault),
     /// `fault off`
     FaultOff,
-    /// `strike 12 eio`: the twelfth operation of the disk from here on
-    Strike { countdown: u64, effect: Effect },
+    /// `strike 12 eio then 3 enospc`: the twelfth operation of the disk from here on, and the third
+    /// behind it
+    Strike { falls: Vec<(u64, Effect)> },
     /// `anew`: another machine with an empty directory
     Anew,
     /// `capacity 3000`: so many more bytes fit on the disk
@@ -362,6 +368,8 @@ impl Op {
             | Self::CompactLevel { .. }
             | Self::Settle
             | Self::Sync
+            | Self::Resume
+            | Self::Health { .. }
             | Self::Pump { .. }
             | Self::PumpIdle
             | Self::Reopen { .. }

@@ -58,6 +58,11 @@ impl fmt::Display for Op {
             Self::Settle => f.write_str("settle"),
             Self::Sync => f.write_str("sync"),
             Self::Check => f.write_str("check"),
+            Self::Resume => f.write_str("resume"),
+            Self::Health { one_of } => {
+                f.write_str("health")?;
+                one_of.iter().try_for_each(|health| write!(f, " {health}"))
+            }
             Self::Pump { steps } => write!(f, "pump {steps}"),
             Self::PumpIdle => f.write_str("pump idle"),
             Self::Reopen { how: Ending::Close } => f.write_str("reopen close"),
@@ -65,7 +70,11 @@ impl fmt::Display for Op {
             Self::Crash { policy, seed } => write!(f, "crash {} {seed}", policy.name()),
             Self::Fault(fault) => write!(f, "fault {fault}"),
             Self::FaultOff => f.write_str("fault off"),
-            Self::Strike { countdown, effect } => write!(f, "strike {countdown} {effect}"),
+            Self::Strike { falls } => {
+                let words: Vec<_> =
+                    falls.iter().map(|(n, effect)| format!("{n} {effect}")).collect();
+                write!(f, "strike {}", words.join(" then "))
+            }
             Self::Anew => f.write_str("anew"),
             Self::Images { most } => write!(f, "images {most}"),
             Self::Capacity { free_bytes } => write!(f, "capacity {free_bytes}"),

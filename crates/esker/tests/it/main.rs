@@ -22,6 +22,7 @@ mod limits;
 mod log_files;
 mod regression;
 mod repair;
+mod resume;
 mod shape;
 mod verify;
 

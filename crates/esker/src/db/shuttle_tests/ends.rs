@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Bench, get, is_closed, join, numbers, play, spawn, value};
-use crate::base::error::ErrorKind;
 use crate::vfs::Disk;
-use crate::vfs::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, FileClass, When};
-use crate::vfs::sim::SimDisk;
 use crate::{Db, Result, WriteBatch};
 
 /// Writes ascending numbers until the store is closed.
@@ -163,44 +160,6 @@ pub(super) fn a_drop_of_a_keyspace_beside_everything() {
     reopened.close();
 }
 
-/// A disk on which no table can be made: flushes fail, then pause, and writers wait for them.
-fn without_tables() -> Arc<SimDisk> {
-    let disk = SimDisk::new();
-    Bench::on(disk.clone()).close();
-    let rule = FaultRule::new(When::From(1), Fault::Error(Errno::IO));
-    disk.set_faults(FaultPlan::new(1).rule(rule.op(DiskOp::Create).class(FileClass::Table)));
-    disk
-}
-
-pub(super) fn a_close_beside_writers_that_wait_for_failing_flushes() {
-    let disk = without_tables();
-    let Bench { db, .. } = Bench::on(disk.clone());
-    let writers: Vec<_> = ["a", "b"]
-        .into_iter()
-        .map(|key| {
-            let db = db.clone();
-            spawn(move || {
-                let mut acknowledged = 0;
-                for n in 1..=8 {
-                    match db.put(key, value(n, 250)) {
-                        Ok(()) => acknowledged = n,
-                        Err(error) if error.kind() == ErrorKind::Busy => {}
-                        Err(error) => assert!(is_closed(&error), "{error}"),
-                    }
-                }
-                acknowledged
-            })
-        })
-        .collect();
-    // It may say that what is large could not be flushed.
-    let _ = db.close();
-    let acknowledged = join(writers);
-    disk.set_faults(FaultPlan::new(1));
-    let reopened = Bench::on(disk);
-    assert_eq!(vec![get(&reopened.db, "a"), get(&reopened.db, "b")], acknowledged);
-    reopened.close();
-}
-
 #[test]
 fn a_close_ends_everything_and_keeps_what_was_acknowledged() {
     play(a_close_beside_everything);
@@ -219,9 +178,4 @@ fn the_last_of_several_handles_closes() {
 #[test]
 fn a_keyspace_goes_beside_everything() {
     play(a_drop_of_a_keyspace_beside_everything);
-}
-
-#[test]
-fn a_close_ends_writers_that_are_stalled() {
-    play(a_close_beside_writers_that_wait_for_failing_flushes);
 }

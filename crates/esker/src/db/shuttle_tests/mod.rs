@@ -18,12 +18,13 @@
 //!
 //! - `writers`: group commit, in both durabilities
 //! - `background`: flushes, rotations and merges beside readers
-//! - `ends`: closes, drops of keyspaces, and stalls
+//! - `ends`: closes and drops of keyspaces; `trouble`: disks that fail
 //! - `planted`: mistakes that must be found
 
 mod background;
 mod ends;
 mod planted;
+mod trouble;
 mod writers;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use super::{background, ends, play_orders, writers};
+use super::{background, ends, play_orders, trouble, writers};
 use crate::base::planted::{Bug, plant};
 
 /// Orders of each kind within which a mistake has to be found.
@@ -20,7 +20,7 @@ fn is_found(bug: Bug, scenario: fn()) -> bool {
 
 #[test]
 fn planted_mistakes_are_found() {
-    let planted: [(Bug, fn()); 8] = [
+    let planted: [(Bug, fn()); 9] = [
         (Bug::AcknowledgedBeforeSync, writers::writers_beside_a_crash),
         (Bug::RotateWithoutSync, writers::a_sync_covers_what_was_acknowledged_before),
         (Bug::FrozenForgotten, background::reads_beside_flushes_and_rotations),
@@ -28,6 +28,7 @@ fn planted_mistakes_are_found() {
         (Bug::FlushForgetsSnapshots, background::snapshots_taken_beside_flushes_and_merges),
         (Bug::FlushBeforeLogSync, background::a_power_cut_beside_the_flush_of_one_keyspace),
         (Bug::DropNotLogged, ends::a_drop_of_a_keyspace_beside_everything),
+        (Bug::ResumeForgetsMemtables, trouble::resumes_beside_each_other_and_a_sync),
         (Bug::StaleResultInstalled, ends::a_drop_of_a_keyspace_beside_everything),
     ];
     let missed: Vec<_> =
