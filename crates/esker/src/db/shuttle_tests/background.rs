@@ -8,7 +8,7 @@ use super::{Bench, get, join, numbers, play, spawn, value};
 use crate::vfs::sim::CrashPolicy;
 use crate::{Db, Keyspace, WriteBatch};
 
-/// Ascending numbers under one key, so long that every fourth freezes a memtable.
+/// Ascending numbers under one key, so long that every fifth freezes a memtable.
 fn write_numbers(db: &Db, count: u64, acknowledged: &AtomicU64) {
     for n in 1..=count {
         db.put("n", value(n, 250)).expect("it is written");
@@ -37,7 +37,7 @@ pub(super) fn reads_beside_flushes_and_rotations() {
     let acknowledged = Arc::new(AtomicU64::new(0));
     let writer = {
         let (db, acknowledged) = (bench.db.clone(), Arc::clone(&acknowledged));
-        spawn(move || write_numbers(&db, 10, &acknowledged))
+        spawn(move || write_numbers(&db, 14, &acknowledged))
     };
     let flusher = {
         let db = bench.db.clone();
@@ -46,7 +46,7 @@ pub(super) fn reads_beside_flushes_and_rotations() {
     read_numbers(&bench.db, &acknowledged, 3);
     join([writer, flusher]);
     let reopened = bench.reopened();
-    assert_eq!((get(&reopened.db, "n"), get(&reopened.db, "base")), (10, 7));
+    assert_eq!((get(&reopened.db, "n"), get(&reopened.db, "base")), (14, 7));
     reopened.close();
 }
 
@@ -118,7 +118,7 @@ pub(super) fn snapshots_taken_beside_flushes_and_merges() {
         let db = bench.db.clone();
         spawn(move || {
             for n in 2..=12 {
-                db.put("n", value(n, 90)).expect("it is written");
+                db.put("n", value(n, 200)).expect("it is written");
             }
         })
     };

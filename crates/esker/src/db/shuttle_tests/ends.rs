@@ -10,7 +10,7 @@ use crate::{Db, Result, WriteBatch};
 
 /// Writes ascending numbers until the store is closed.
 fn write_until_closed(db: &Db, acknowledged: &AtomicU64) {
-    for n in 1..=12 {
+    for n in 1..=16 {
         match db.put("n", value(n, 250)) {
             Ok(()) => acknowledged.store(n, Ordering::Relaxed),
             Err(error) => return assert!(is_closed(&error), "{error}"),

@@ -40,7 +40,7 @@ use crate::vfs::sim::SimDisk;
 use crate::{Db, Iter, Keyspace, Options};
 
 /// Orders of each kind, unless the environment says otherwise.
-const ITERATIONS: usize = 60;
+const ITERATIONS: usize = 200;
 
 /// How often an order of the second kind takes the turn from a thread that could go on.
 const CHANGES: usize = 3;
@@ -118,8 +118,7 @@ impl Bench {
     }
 
     fn on(disk: Arc<SimDisk>) -> Self {
-        let options = Options::tiny().memtable_bytes(1 << 10);
-        let settings = options.settle(MEMORY_BYTES).expect("tiny options are sound");
+        let settings = Options::tiny().settle(MEMORY_BYTES).expect("tiny options are sound");
         let db = Db::open_on(disk.clone(), ThreadEnv::new(), settings, IfMissing::Create);
         Self { disk, db: db.expect("it opens") }
     }
@@ -152,7 +151,7 @@ fn join<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
     threads.into_iter().map(|thread| thread.join().expect("a thread of the scenario")).collect()
 }
 
-/// `n` as a value of so many bytes: four of 250 fill a memtable.
+/// `n` as a value of so many bytes: five of 250 fill a memtable.
 fn value(n: u64, bytes: usize) -> String {
     format!("{n:0>bytes$}")
 }

@@ -7,7 +7,7 @@ use super::{Bench, get, is_closed, join, play, spawn, value};
 use crate::base::error::ErrorKind;
 use crate::vfs::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, FileClass, When};
 use crate::vfs::sim::{CrashPolicy, SimDisk};
-use crate::{Db, WriteBatch, WriteOptions};
+use crate::{Db, Keyspace, WriteBatch, WriteOptions};
 
 /// A disk on which no table can be made: flushes fail, then pause, and writers wait for them.
 fn without_tables() -> Arc<SimDisk> {
@@ -27,7 +27,7 @@ pub(super) fn a_close_beside_writers_that_wait_for_failing_flushes() {
             let db = db.clone();
             spawn(move || {
                 let mut acknowledged = 0;
-                for n in 1..=8 {
+                for n in 1..=12 {
                     match db.put(key, value(n, 250)) {
                         Ok(()) => acknowledged = n,
                         Err(error) if error.kind() == ErrorKind::Busy => {}
@@ -51,16 +51,16 @@ pub(super) fn a_close_beside_writers_that_wait_for_failing_flushes() {
 const RESUMES_MAX: usize = 4;
 
 /// Writes ascending numbers, synced; resumes where one is refused. The last number acknowledged.
-fn write_and_resume(db: &Db, key: &str) -> u64 {
+fn write_and_resume(db: &Db, here: &Keyspace) -> u64 {
     let (mut acknowledged, mut resumes) = (0, 0);
     for n in 1..=5 {
         let mut batch = WriteBatch::new();
-        batch.put(key, value(n, 250));
+        batch.put_in(here, "n", value(n, 250));
         match db.write_with(batch, WriteOptions::sync()) {
             Ok(()) => acknowledged = n,
             Err(error) => {
                 assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::ReadOnly), "{error}");
-                assert_eq!(get(db, key), acknowledged, "a refused write is seen");
+                assert_eq!(get(here, "n"), acknowledged, "a refused write is seen");
                 db.resume().expect("the disk is well again");
                 resumes += 1;
                 assert!(resumes <= RESUMES_MAX, "it is refused again and again");
@@ -70,27 +70,27 @@ fn write_and_resume(db: &Db, key: &str) -> u64 {
     acknowledged
 }
 
-/// One sync of the log fails, and loses what it was to keep.
+/// One sync of the log fails, and loses what it was to keep; two keyspaces hold something.
 pub(super) fn resumes_beside_each_other_and_a_sync() {
     let bench = Bench::new();
-    bench.db.put("a", value(0, 20)).expect("it is written");
-    bench.db.put("b", value(0, 20)).expect("it is written");
-    let rule = FaultRule::new(When::Nth(2), Fault::SyncLost);
+    let there = bench.db.keyspace("there").expect("it is created");
+    let rule = FaultRule::new(When::Nth(3), Fault::SyncLost);
     bench.disk.set_faults(FaultPlan::new(1).rule(rule.op(DiskOp::Sync).class(FileClass::Log)));
-    let writers = ["a", "b"].map(|key| {
+    let writers = [(*bench.db).clone(), there.clone()].map(|here| {
         let db = bench.db.clone();
-        spawn(move || write_and_resume(&db, key))
+        spawn(move || write_and_resume(&db, &here))
     });
     let _ = bench.db.sync();
     let acknowledged = join(writers);
+    drop(there);
     let disk = Arc::clone(&bench.disk);
     let cut = disk.crash(CrashPolicy::LoseUnsynced, 1);
-    let reopened = bench.reopened();
-    assert_eq!(vec![get(&reopened.db, "a"), get(&reopened.db, "b")], acknowledged);
-    reopened.close();
-    let after = Bench::on(cut);
-    assert_eq!(vec![get(&after.db, "a"), get(&after.db, "b")], acknowledged, "synced, and lost");
-    after.close();
+    for after in [bench.reopened(), Bench::on(cut)] {
+        let there = after.db.keyspace("there").expect("it is there");
+        assert_eq!(vec![get(&after.db, "n"), get(&there, "n")], acknowledged, "something is lost");
+        drop(there);
+        after.close();
+    }
 }
 
 #[test]

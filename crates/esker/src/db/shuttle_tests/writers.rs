@@ -128,7 +128,7 @@ pub(super) fn a_sync_covers_what_was_acknowledged_before() {
     let writer = {
         let (db, acknowledged) = (bench.db.clone(), Arc::clone(&acknowledged));
         spawn(move || {
-            for n in 1..=6 {
+            for n in 1..=8 {
                 db.put("n", value(n, 400)).expect("it is written");
                 acknowledged.store(n, Ordering::Relaxed);
             }
