@@ -13,7 +13,7 @@
 //! - [`names`]: how files are called
 //! - [`random`]: numbers that a seed determines
 //! - [`simd`]: the inner loops of searches, with the vectors that the processor has
-//! - [`sync`]: atomics and locks, also for the tests that loom plays
+//! - [`sync`]: atomics and locks, also for the tests that loom or shuttle plays
 //! - [`value`]: the bytes that a read hands out
 
 pub mod batch;

@@ -1,7 +1,7 @@
 //! Group commit: order, log, memtable, publish, acknowledge, as one critical section.
 //!
-//! There is one writer. Whoever takes it out of the queue leads; the others hand in tickets and
-//! wait. The leader takes what is waiting and does for the whole group:
+//! There is one writer. Whoever takes it out of the queue ([`queue`]) leads; the others hand in
+//! tickets and wait. The leader takes what is waiting and does for the whole group:
 //!
 //! ```text
 //! check -> make room -> assign sequence numbers -> append to the log -> sync if one asks for it
@@ -22,9 +22,8 @@
 //! segment whose header records that length; only then are writes taken again. When a *sync* fails
 //! nobody knows what is on the disk: writes are refused until the store is reopened.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use litemap::LiteMap;
 
@@ -35,6 +34,7 @@ use crate::base::key::{KeyspaceId, SeqNo, Tag};
 use crate::base::names::FileName;
 use crate::db::health::HealthState;
 use crate::db::options::Durability;
+use crate::db::queue;
 use crate::db::store::Store;
 use crate::memtable::Memtable;
 use crate::wal::Log;
@@ -42,26 +42,13 @@ use crate::wal::Log;
 /// A group takes no further batch once it has this many bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
-/// The writer's seat and who waits for it.
-#[derive(Default)]
-pub(crate) struct CommitQueue {
-    state: Mutex<QueueState>,
-}
+/// The right to lead.
+pub(crate) type Seat<'a> = queue::Seat<'a, Writer, Request>;
 
-#[derive(Default)]
-struct QueueState {
-    /// `None` while somebody leads, and for ever once the store is closed.
-    writer: Option<Box<Writer>>,
-    waiting: VecDeque<Arc<Ticket>>,
-    /// How many wait for the seat without a batch.
-    seat_waiters: usize,
-}
-
-/// A batch in the queue.
-struct Ticket {
+/// What waits in the queue.
+pub(crate) struct Request {
     batch: WriteBatch,
     durability: Durability,
-    done: OnceLock<Result<()>>,
 }
 
 /// What only the leader touches.
@@ -84,95 +71,17 @@ pub(crate) struct Writer {
     pub log_orphans: Vec<FileName>,
 }
 
-/// The right to lead, given back when dropped.
-pub(crate) struct Seat<'a> {
-    store: &'a Store,
-    writer: Option<Box<Writer>>,
-    /// Whether the thread was unwinding before it led: then a panic is not the leader's.
-    was_panicking: bool,
-}
-
-impl CommitQueue {
-    fn state(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the writer there for the first time.
-    pub fn open(&self, writer: Writer) {
-        self.state().writer = Some(Box::new(writer));
-    }
-
-    /// Answers everybody who waits: the writer is not coming back.
-    pub fn refuse_waiting(&self, error: &Error) {
-        for ticket in self.state().waiting.drain(..) {
-            let _ = ticket.done.set(Err(error.clone()));
-        }
-    }
-}
-
-impl<'a> Seat<'a> {
-    fn new(store: &'a Store, writer: Box<Writer>) -> Self {
-        Self { store, writer: Some(writer), was_panicking: std::thread::panicking() }
-    }
-
-    pub fn writer(&mut self) -> &mut Writer {
-        self.writer.as_mut().expect("a seat has the writer until it is dropped")
-    }
-
-    /// Keeps the writer for good: the store is being closed.
-    pub fn into_writer(mut self) -> Box<Writer> {
-        self.writer.take().expect("a seat has the writer until it is dropped")
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let Some(writer) = self.writer.take() else { return };
-        if std::thread::panicking() && !self.was_panicking {
-            let error = Error::new(ErrorKind::Poisoned, "a write panicked; reopen the store");
-            self.store.health.set(HealthState::Poisoned(error.clone()));
-            self.store.queue.refuse_waiting(&error);
-            self.store.env.notify();
-            return;
-        }
-        let mut state = self.store.queue.state();
-        state.writer = Some(writer);
-        let others_wait = !state.waiting.is_empty() || state.seat_waiters > 0;
-        drop(state);
-        if others_wait {
-            self.store.env.notify();
-        }
-    }
-}
-
 impl Store {
-    /// Takes the right to lead if nobody has it.
-    fn try_lead(&self) -> Option<Seat<'_>> {
-        let writer = self.queue.state().writer.take()?;
-        Some(Seat::new(self, writer))
-    }
-
     /// Waits for the right to lead.
     ///
     /// # Errors
     /// `Closed` or `Poisoned`: the writer will not come back.
     pub fn lead(&self) -> Result<Seat<'_>> {
-        let mut seat = None;
-        self.queue.state().seat_waiters += 1;
-        self.env.wait_until(&mut || {
-            if seat.is_none() {
-                seat = self.try_lead();
-            }
-            seat.is_some() || self.health.check_reads().is_err()
-        });
-        self.queue.state().seat_waiters -= 1;
-        match seat {
-            Some(seat) => Ok(seat),
-            None => {
-                self.health.check_reads()?;
-                Err(Error::closed("the store"))
-            }
-        }
+        self.queue.lead(self.waiting())
+    }
+
+    fn waiting(&self) -> queue::Waiting<'_> {
+        queue::Waiting { env: &*self.env, health: &self.health }
     }
 
     /// Writes `batch` whole or not at all.
@@ -186,7 +95,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        if let Some(mut seat) = self.try_lead_alone() {
+        if let Some(mut seat) = self.queue.try_lead_alone(self.waiting()) {
             let writer = seat.writer();
             writer.check_keyspaces(batch)?;
             return self.write_group(writer, &[(batch, durability)]);
@@ -199,7 +108,7 @@ impl Store {
     pub fn commit_op(&self, op: Op<'_>, durability: Durability) -> Result<()> {
         op.check()?;
         self.health.check_reads()?;
-        if let Some(mut seat) = self.try_lead_alone() {
+        if let Some(mut seat) = self.queue.try_lead_alone(self.waiting()) {
             return self.write_op(seat.writer(), &op, durability);
         }
         let mut batch = WriteBatch::new();
@@ -210,61 +119,22 @@ impl Store {
         self.commit_queued(batch, durability)
     }
 
-    /// Takes the right to lead if nobody has it and nobody waits for it with a batch.
-    fn try_lead_alone(&self) -> Option<Seat<'_>> {
-        let mut queue = self.queue.state();
-        if !queue.waiting.is_empty() {
-            return None;
-        }
-        let writer = queue.writer.take()?;
-        drop(queue);
-        Some(Seat::new(self, writer))
-    }
-
-    /// Queues up; leads a group if the seat becomes free, else is answered by who does.
     fn commit_queued(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
-        let ticket = Arc::new(Ticket { batch, durability, done: OnceLock::new() });
-        self.queue.state().waiting.push_back(Arc::clone(&ticket));
-        loop {
-            let mut seat = None;
-            self.env.wait_until(&mut || {
-                if ticket.done.get().is_none() && seat.is_none() {
-                    seat = self.try_lead();
-                }
-                ticket.done.get().is_some() || seat.is_some() || self.health.check_reads().is_err()
-            });
-            if let Some(mut seat) = seat {
-                if ticket.done.get().is_none() {
-                    self.lead_group(&mut seat);
-                }
-                drop(seat);
-            }
-            if let Some(answer) = ticket.done.get() {
-                return answer.clone();
-            }
-            self.health.check_reads()?;
-        }
+        let request = Request { batch, durability };
+        self.queue.commit(self.waiting(), request, &mut |seat| self.lead_group(seat))
     }
 
     /// Commits what waits, up to a group's size.
     fn lead_group(&self, seat: &mut Seat<'_>) {
-        let mut group = Vec::new();
         let mut bytes = 0;
-        {
-            let mut queue = self.queue.state();
-            while bytes < GROUP_BYTES_MAX
-                && let Some(ticket) = queue.waiting.pop_front()
-            {
-                bytes += ticket.batch.encoded_bytes();
-                group.push(ticket);
-            }
-        }
-        let batches: Vec<_> = group.iter().map(|t| (&t.batch, t.durability)).collect();
+        let group = seat.take_group(|request| {
+            bytes += request.batch.encoded_bytes();
+            bytes >= GROUP_BYTES_MAX
+        });
+        let requests = group.iter().map(|ticket| &ticket.batch);
+        let batches: Vec<_> = requests.map(|r| (&r.batch, r.durability)).collect();
         let answers = self.commit_group(seat.writer(), &batches);
-        for (ticket, answer) in group.iter().zip(answers) {
-            let _ = ticket.done.set(answer);
-        }
-        self.env.notify();
+        seat.answer(&group, answers);
     }
 
     /// The critical section. One answer per batch.

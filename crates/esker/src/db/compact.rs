@@ -13,8 +13,8 @@
 //! all of L0 that somebody asks for takes in what a sweep has left, and so ends it.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use crate::base::cursor::Cursor;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -22,6 +22,7 @@ use crate::base::key::{KeyspaceId, TableId};
 use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::OnceLock;
 use crate::compaction::elide::{Elider, Tombstones};
 use crate::compaction::merge_job::{Cuts, Inputs, MergeJob, MergeProgress};
 use crate::compaction::pick::{self, CompactionPlan, PickState, PlanKind};

@@ -12,12 +12,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, Result};
 use crate::base::key::TableId;
 use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
+use crate::base::sync::{AtomicBool, AtomicU64};
 use crate::db::store::{KeyspaceCore, Store};
 use crate::sstable::Table;
 

@@ -5,13 +5,14 @@
 //! only here, for background work: when [`FROZEN_MAX`] memtables wait for their flush already.
 //! Before that it is slowed down ([`pace`](crate::db::pace)).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::OnceLock;
 use crate::db::commit::{Rotation, Writer};
 use crate::db::health::HealthState;
 use crate::db::options::Reserve;

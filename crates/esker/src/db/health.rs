@@ -15,11 +15,12 @@
 //! A state never improves silently but for NoSpace, which the next write resolves once the file
 //! system has room, and CompactionStopped, which ends with the first job that succeeds.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::planted::{self, Bug};
+use crate::base::sync::{AtomicU8, Mutex};
 use crate::db::store::Store;
 
 /// What state a store is in.

@@ -12,12 +12,12 @@
 //! neither used nor removed. The next edit then goes into a whole new manifest, written from the
 //! state without the failed edit, and once that one is in force they are garbage.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::MutexGuard;
 use crate::db::store::{ManifestSlot, Store, Structure};
 use crate::version::{Edit, Manifest, StoreState};
 

@@ -167,8 +167,7 @@ impl Keyspace {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Value>>> {
         self.check()?;
-        let view = self.core.view();
-        let seq = self.store().visible_seq();
+        let (view, seq) = self.core.view_at(|| self.store().visible_seq());
         let keys: Vec<K> = keys.into_iter().collect();
         view.multi_get(self.store().pool.domain(), &keys, seq)
     }
@@ -191,18 +190,17 @@ impl Keyspace {
         self.check()?;
         let (store, hash) = (self.store(), key_hash(key));
         let domain = store.pool.domain();
-        // The view first, the visible number second: see `read::view`.
         let seq_now = || seq.unwrap_or_else(|| store.visible_seq());
         {
             let guard = domain.pin();
-            let (view, seq, mut counts) = (self.core.peek(&guard), seq_now(), *how);
+            let (view, seq) = self.core.peek_at(&guard, seq_now);
+            let mut counts = *how;
             if let Ok(found) = view.find(key, hash, seq, Reach::new(&guard), &mut counts) {
                 *how = counts;
                 return Ok(found.as_ref().map(take));
             }
         }
-        let view = self.core.view();
-        let seq = seq_now();
+        let (view, seq) = self.core.view_at(seq_now);
         with_pages(domain, how, |reach, how| {
             let found = view.find(key, hash, seq, reach, how)?;
             Ok(found.as_ref().map(&take))
@@ -250,8 +248,8 @@ impl Keyspace {
         if let Err(error) = self.check() {
             return Iter::failed(error);
         }
-        let view = self.core.view();
-        let seq = seq.unwrap_or_else(|| self.store().visible_seq());
+        let seq_now = || seq.unwrap_or_else(|| self.store().visible_seq());
+        let (view, seq) = self.core.view_at(seq_now);
         Iter::new(view, seq, bounds, sources)
     }
 
@@ -259,8 +257,8 @@ impl Keyspace {
         if let Err(error) = self.check() {
             return Cursor::failed(error);
         }
-        let view = self.core.view();
-        let seq = seq.unwrap_or_else(|| self.store().visible_seq());
+        let seq_now = || seq.unwrap_or_else(|| self.store().visible_seq());
+        let (view, seq) = self.core.view_at(seq_now);
         Cursor::new(view, seq, Bounds::all())
     }
 }

@@ -3,7 +3,7 @@
 //! - [`store`]: the state behind every handle, and the order of its locks
 //! - [`options`]: what may be chosen
 //! - [`open`]: create or recover, in named steps; [`close`]: the reverse
-//! - [`commit`]: group commit; [`freeze`]: when a memtable is full
+//! - [`commit`]: group commit; [`queue`]: who leads one, who waits; [`freeze`]: when a memtable is full
 //! - [`install`]: manifest first, then views, then deletions
 //! - [`spares`]: log segments that are used again, and space for the log
 //! - [`flush`]: a frozen memtable becomes an L0 table
@@ -70,11 +70,16 @@ pub(crate) mod fuzz;
 pub(crate) mod health;
 pub(crate) mod install;
 pub(crate) mod keyspace;
+#[cfg(all(test, loom))]
+mod loom_tests;
 pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod pace;
+pub(crate) mod queue;
 pub(crate) mod resume;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 pub(crate) mod snapshot;
 pub(crate) mod spares;
 pub(crate) mod stats;

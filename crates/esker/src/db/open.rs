@@ -16,8 +16,8 @@
 //! manifest stays in force until the new one is, and what it names is removed after that.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use litemap::LiteMap;
 
@@ -26,12 +26,14 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, Tag};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::cache::FramePool;
-use crate::db::commit::{CommitQueue, Writer};
+use crate::db::commit::Writer;
 use crate::db::contain::Scrub;
 use crate::db::health::Health;
 use crate::db::options::{IfMissing, Reserve, Settings};
 use crate::db::pace::Pace;
+use crate::db::queue::CommitQueue;
 use crate::db::snapshot::Snapshots;
 use crate::db::spares::Spares;
 use crate::db::store::{KeyspaceCore, ManifestSlot, Segment, Store, Structure, Trouble, WrittenBy};
@@ -60,7 +62,7 @@ const SEQ_FOUND_MAX: SeqNo = SeqNo::HALF;
 const RESERVE_BYTES_MIN: u64 = 64 << 10;
 
 /// Numbers the stores that this process opened, for batches to be bound to.
-static INSTANCES: AtomicU64 = AtomicU64::new(1);
+static INSTANCES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 /// What steps 2 to 4 found.
 struct Recovered {
@@ -352,10 +354,9 @@ fn assemble(
         bytes: None,
         written_by: WrittenBy::Us,
     });
-    let queue = CommitQueue::default();
     let syncer = log.syncer();
     let spares = Spares::new(recovered.log_number);
-    queue.open(Writer {
+    let writer = Writer {
         log,
         next_seq: recovered.next_seq,
         active_bytes: recovered.memtables.values().map(|m| m.bytes() as u64).sum(),
@@ -364,7 +365,8 @@ fn assemble(
         log_broken: None,
         drop_in_doubt: false,
         log_orphans: Vec::new(),
-    });
+    };
+    let queue = CommitQueue::new(writer);
     Arc::new(Store {
         disk,
         env,

@@ -21,8 +21,9 @@
 //!
 //! Threads: one writer asks; flushes and installs report. All state is atomic and approximate.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::base::sync::AtomicU64;
 use crate::db::commit::Writer;
 use crate::db::store::{FROZEN_MAX, Store, Structure};
 

@@ -16,13 +16,14 @@
 //!
 //! The idea is RocksDB's `DB::Resume`, which flushes too.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::base::error::{Error, Result};
 use crate::base::invariant;
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo, TableId};
 use crate::base::names::FileName;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::OnceLock;
 use crate::compaction::merge_job::MergeProgress;
 use crate::db::commit::Writer;
 use crate::db::flush::flush_merge;

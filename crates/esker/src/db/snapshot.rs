@@ -5,7 +5,7 @@
 //! are what it sees; whoever copies later keeps what it needs.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use litemap::LiteMap;
 
@@ -13,6 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::base::key::SeqNo;
 use crate::base::planted::{self, Bug};
 use crate::base::range::{Bounds, KeyBounds};
+use crate::base::sync::Mutex;
 use crate::base::value::Value;
 use crate::db::keyspace::{Handle, Keyspace};
 use crate::db::store::Store;

@@ -15,13 +15,14 @@
 //! with sequence numbers that were given out again since. Background space for the active segment
 //! is asked for here, too.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 #[cfg(any(test, feature = "planted"))]
 use crate::base::planted::{self, Bug};
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 use crate::db::store::Store;
 use crate::env::{Job, Step};
 #[cfg(any(test, feature = "planted"))]

@@ -19,21 +19,23 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use litemap::LiteMap;
 
 use crate::base::error::{Error, Result};
 use crate::base::key::{KeyspaceId, SegmentNo, SeqNo};
 use crate::base::names::FileName;
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, OnceLock};
 use crate::cache::FramePool;
-use crate::db::commit::CommitQueue;
+use crate::db::commit::{Request, Writer};
 use crate::db::compact::{ManualCompaction, RunningCompaction};
 use crate::db::contain::Scrub;
 use crate::db::health::Health;
 use crate::db::options::Settings;
 use crate::db::pace::Pace;
+use crate::db::queue::CommitQueue;
 use crate::db::snapshot::Snapshots;
 use crate::db::spares::Spares;
 use crate::env::{Env, Workers};
@@ -60,7 +62,7 @@ pub(crate) struct Store {
     pub instance: u64,
     pub store_id: u64,
     pub pool: Arc<FramePool>,
-    pub queue: CommitQueue,
+    pub queue: CommitQueue<Writer, Request>,
     pub syncer: Arc<LogSyncer>,
     pub spares: Spares,
     /// The last sequence number that reads may see.
@@ -207,15 +209,33 @@ impl KeyspaceCore {
         self.view.get()
     }
 
-    /// What reads work on now, for as long as the epoch is pinned.
+    /// What a read works on, and the number that it sees: the view first, the number second
+    /// ([`crate::read::view`]).
+    pub fn view_at(&self, seq_now: impl FnOnce() -> SeqNo) -> (Arc<View>, SeqNo) {
+        let view = self.view.get();
+        (view, seq_now())
+    }
+
+    /// The same, for as long as the epoch is pinned.
     #[inline]
-    pub fn peek<'g>(&'g self, guard: &'g Guard<'_>) -> &'g View {
-        self.view.peek(guard)
+    pub fn peek_at<'g>(
+        &'g self,
+        guard: &'g Guard<'_>,
+        seq_now: impl FnOnce() -> SeqNo,
+    ) -> (&'g View, SeqNo) {
+        let view = self.view.peek(guard);
+        (view, seq_now())
     }
 
     /// Replaces what reads work on. The caller holds the structure, so views follow each other
     /// in one order.
     pub fn publish(&self, view: View, _: &Structure) {
+        self.view.put(Arc::new(view));
+    }
+
+    /// The same where there is no store around it.
+    #[cfg(all(test, loom))]
+    pub fn publish_alone(&self, view: View) {
         self.view.put(Arc::new(view));
     }
 

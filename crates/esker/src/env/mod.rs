@@ -5,7 +5,7 @@
 //! *is* running background jobs, step by step, in an order that a seed decides. So every
 //! interleaving of client calls and background work can be replayed.
 //!
-//! - [`threads`]: production: a thread per lane, a [`bell`] that wakes who waits
+//! - [`threads`]: production: a thread per lane, a [`bell`] that wakes who waits, the [`clock`]
 //! - [`pump`]: simulation: one thread, a seed
 //!
 //! Invariants:
@@ -23,6 +23,7 @@
 use std::sync::{Arc, Weak};
 
 mod bell;
+mod clock;
 #[cfg(any(test, feature = "internals"))]
 pub mod pump;
 pub mod threads;

@@ -4,38 +4,38 @@
 //! and idle `notify` costs a wake-up: call it for changes that somebody may wait for, not for
 //! every write.
 //!
-//! Threads are started only here, and the time is asked only here.
+//! Threads are started only here. Shuttle plays all of it, with threads and a clock of its own.
 
 #![forbid(unsafe_code)]
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::bell::Bell;
+use super::clock::Clock;
 use super::{Env, Job, JobSource, Lane, Step, Workers};
+use crate::base::sync::thread::{self, JoinHandle, ThreadId};
+use crate::base::sync::{AtomicBool, Mutex, MutexGuard};
 
 /// Threads and the clock of the operating system.
 pub struct ThreadEnv {
     bell: Arc<Bell>,
-    start: Instant,
+    clock: Clock,
 }
 
 impl ThreadEnv {
     /// An environment with no workers yet.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { bell: Arc::default(), start: Instant::now() })
+        Arc::new(Self { bell: Arc::default(), clock: Clock::new() })
     }
 }
 
 impl Env for ThreadEnv {
     fn now_nanos(&self) -> u64 {
-        // 584 years fit.
-        self.start.elapsed().as_nanos() as u64
+        self.clock.now_nanos()
     }
 
     fn random_u64(&self) -> u64 {
@@ -47,12 +47,7 @@ impl Env for ThreadEnv {
     }
 
     fn pause(&self, nanos: u64) {
-        // A condition variable of its own, which nobody rings.
-        let (quiet, never) = (Mutex::new(()), Condvar::new());
-        let (start, time) = (Instant::now(), Duration::from_nanos(nanos));
-        while let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
-            let _ = never.wait_timeout(lock(&quiet), left);
-        }
+        self.clock.pause(nanos);
     }
 
     fn notify(&self) {

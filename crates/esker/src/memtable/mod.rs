@@ -75,7 +75,7 @@ use crate::base::invariant;
 use crate::base::key::{SeqNo, Tag};
 use crate::base::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::base::simd::kernels;
-use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex};
+use crate::base::sync::kernel::{AtomicBool, AtomicU64, AtomicUsize, Mutex, spin};
 
 pub use self::chunk::ChunkPool;
 pub use self::cursor::MemtableCursor;
@@ -260,7 +260,7 @@ impl<const WIDTH: usize> Memtable<WIDTH> {
             if let Ok(found) = look(&self.tree, Heads::ONE_BY_ONE) {
                 return found;
             }
-            crate::base::sync::spin();
+            spin();
         }
         let _latch = self.latch.lock().expect(POISONED);
         look(&self.tree, Heads::ONE_BY_ONE).expect("nobody writes under our latch")

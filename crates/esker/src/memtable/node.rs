@@ -32,7 +32,7 @@ use super::entry::{Entry, EntryPtr, Header};
 use super::search::Heads;
 use crate::base::key::{head, shared_prefix_bytes};
 use crate::base::simd::prefetch;
-use crate::base::sync::{AtomicPtr, AtomicU16, AtomicU64, fence};
+use crate::base::sync::kernel::{AtomicPtr, AtomicU16, AtomicU64, fence};
 
 /// Heads, or slots, in a cache line.
 const LINE: usize = 8;

@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::node::Node;
 use crate::base::key::head;
 use crate::base::simd::Kernels;
-use crate::base::sync::AtomicU64;
+use crate::base::sync::kernel::AtomicU64;
 
 /// How a search reads heads.
 #[derive(Clone, Copy)]

@@ -23,7 +23,7 @@ use super::search::{Heads, Search};
 use crate::base::invariant;
 use crate::base::key::{Tag, shared_prefix_bytes};
 use crate::base::simd::{Kernels, kernels};
-use crate::base::sync::{AtomicPtr, AtomicUsize};
+use crate::base::sync::kernel::{AtomicPtr, AtomicUsize};
 
 /// What only the writer of a tree has: whoever holds it exclusively is the writer.
 pub(super) struct Arenas {

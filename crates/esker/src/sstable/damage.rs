@@ -4,8 +4,8 @@
 //! bytes are wrong a second time: what was spoiled on its way from the device is no damage. A check
 //! of the whole table replaces what was noted by what it finds, nothing included.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::TableDamage;
 use super::filter::FilterRef;
@@ -16,6 +16,7 @@ use super::page::{Source, Span};
 use super::reader::{PageNo, Table};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::range::KeyRange;
+use crate::base::sync::{AtomicBool, Mutex};
 
 /// So many pieces are named one by one.
 const NOTED_MAX: usize = 64;

@@ -6,7 +6,7 @@
 //! so whatever a damaged index says, no two blocks ever share a slot.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::block::{Block, BlockRef};
 use super::damage::Damages;
@@ -20,6 +20,7 @@ use super::{Compression, Lookup, TableCursor, TableSummary, verify};
 use crate::base::error::{Error, Result};
 use crate::base::key::{SeqNo, TableId, Tag};
 use crate::base::names::FileName;
+use crate::base::sync::OnceLock;
 use crate::base::value::Value;
 use crate::cache::{Entered, FrameMap, FramePool, Keep, Page};
 use crate::vfs::{Disk, ReadFile};

@@ -9,13 +9,14 @@
 //! the writer stores the active segment's length, and loads how much of it is durable. Both are
 //! about the segment that is active *under the mutex*: a rotation sets them with it held.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::base::error::{Error, Result};
 use crate::base::invariant;
 use crate::base::key::SegmentNo;
 use crate::base::planted::{self, Bug};
+use crate::base::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::vfs::{AppendFile, Disk, Room, SyncFile};
 use crate::wal::{LogPosition, SealedSegment};
 

@@ -34,7 +34,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 mod crash;
 mod handle;
@@ -50,6 +50,7 @@ use super::{AppendFile, Disk, Listing, LockGuard, ReadFile, Space};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::invariant;
 use crate::base::names::FileName;
+use crate::base::sync::{Mutex, MutexGuard};
 
 /// A disk in memory that can be crashed: what it models stands at the top of its file.
 pub struct SimDisk {
