@@ -48,8 +48,18 @@ pub(crate) fn verify_file(
     let listing = disk.list()?;
     require_store(disk, &listing)?;
     let _lock = lock_store(disk, &listing)?;
-    let mut check = Check { disk, depth, listing: &listing, only, report: VerifyReport::default() };
-    match read_manifest(disk, &listing) {
+    look(disk, &listing, depth, only)
+}
+
+/// The same where the caller holds others off.
+pub(super) fn look(
+    disk: &dyn Disk,
+    listing: &Listing,
+    depth: Depth,
+    only: Option<FileName>,
+) -> Result<VerifyReport> {
+    let mut check = Check { disk, depth, listing, only, report: VerifyReport::default() };
+    match read_manifest(disk, listing) {
         Ok(Found::Store { state, manifest_number }) => {
             check.tables(&state)?;
             if only.is_none_or(|only| matches!(only, FileName::Log(_))) {
@@ -241,8 +251,13 @@ impl Check<'_> {
                 !sealed && *segment < state.log.live_from
             }
             FileName::Current | FileName::Lock | FileName::Reserve => false,
+            FileName::Quarantined(_) => false,
         };
-        let unused = self.listing.files.iter().filter(|(name, _)| is_unused(name));
+        let files = self.listing.files.iter();
+        let set_aside = files.clone().filter(|(name, _)| matches!(name, FileName::Quarantined(_)));
+        let notes = set_aside.map(|(name, _)| format!("{name}: set aside by a quarantine"));
+        self.report.notes.extend(notes);
+        let unused = files.filter(|(name, _)| is_unused(name));
         let notes = unused.map(|(name, _)| format!("{name}: unused, the next open removes it"));
         self.report.notes.extend(notes);
     }
