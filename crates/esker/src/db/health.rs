@@ -26,7 +26,8 @@ pub enum HealthState {
     /// Everything works.
     Healthy,
     /// Tables are damaged: reads of the keys in [`Stats::corrupt_ranges`](crate::Stats), and merges
-    /// of these tables, answer `Corruption`; everything else works. This is the first damage.
+    /// of these tables, answer `Corruption`, but where a range says that it is readable; everything
+    /// else works. This is the first damage.
     CorruptRanges(Error),
     /// The disk is full: writes are refused, reads go on; ends by itself.
     NoSpace(Error),

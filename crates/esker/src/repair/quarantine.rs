@@ -226,3 +226,64 @@ impl<'a> Case<'a> {
         Ok(Quarantine::LostBefore)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::names::FileName;
+    use crate::db::Db;
+    use crate::db::options::{IfMissing, Options};
+    use crate::env::pump::PumpEnv;
+    use crate::vfs::sim::{CrashPolicy, SimDisk};
+
+    fn opened(disk: &Arc<SimDisk>) -> Db {
+        let settings = Options::tiny_and_wide().settle(64 << 20).unwrap();
+        Db::open_on(disk.clone(), PumpEnv::new(7), settings, IfMissing::Create).unwrap()
+    }
+
+    fn state_of(disk: &SimDisk) -> StoreState {
+        match read_manifest(disk, &disk.list().unwrap()).unwrap() {
+            Found::Store { state, .. } => state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn swept(state: &StoreState) -> Vec<TableId> {
+        let sweep = state.keyspaces[&KeyspaceId::DEFAULT].version.sweep();
+        sweep.map_or_else(Vec::new, |sweep| sweep.tables.clone())
+    }
+
+    /// A killed store with a sweep of several tables under way.
+    fn store_in_a_sweep() -> Arc<SimDisk> {
+        let disk = SimDisk::new();
+        let db = opened(&disk);
+        for n in 0..2_000 {
+            let key = format!("{:02}", n * 37 % 100);
+            db.put(key, format!("{n} {}", "x".repeat(60))).unwrap();
+            let left = disk.crash(CrashPolicy::ProcessCrash, 1);
+            if swept(&state_of(&left)).len() > 1 {
+                return left;
+            }
+        }
+        panic!("no sweep of several tables was under way");
+    }
+
+    #[test]
+    fn a_table_of_a_sweep_leaves_the_sweep_too() {
+        let store = store_in_a_sweep();
+        let all = swept(&state_of(&store));
+        for id in &all {
+            let disk = store.crash(CrashPolicy::ProcessCrash, 1);
+            disk.damage(FileName::Table(*id), 100, 1);
+            let quarantined: Arc<dyn Disk> = disk.clone();
+            let file = FileName::Table(*id).to_string();
+            let done = quarantine_on(&quarantined, &file, OnLoss::Accept).unwrap();
+            assert!(matches!(done, Quarantine::Lost(_)), "{done:?}");
+            let rest: Vec<_> = all.iter().copied().filter(|other| other != id).collect();
+            assert_eq!(swept(&state_of(&disk)), rest);
+            let db = opened(&disk);
+            db.compact().unwrap();
+            db.check().unwrap();
+        }
+    }
+}

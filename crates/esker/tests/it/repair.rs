@@ -11,13 +11,13 @@ use esker::{Db, Depth, ErrorKind, Loss, Options, RepairReport};
 use crate::verify::{closed_store, killed_store, logged_store, picture, tables};
 
 /// Keys and values of every keyspace.
-type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+pub type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
-fn opened(disk: &Arc<SimDisk>) -> Db {
+pub fn opened(disk: &Arc<SimDisk>) -> Db {
     open(disk.clone(), PumpEnv::new(3), &Options::tiny()).expect("it opens")
 }
 
-fn contents(db: &Db) -> Contents {
+pub fn contents(db: &Db) -> Contents {
     let names = db.keyspaces().into_iter();
     let all = names.map(|name| {
         let keyspace = db.keyspace(&name).unwrap();
@@ -31,7 +31,7 @@ fn contents(db: &Db) -> Contents {
 }
 
 /// What a store holds; a copy is opened.
-fn contents_of(disk: &SimDisk) -> Contents {
+pub fn contents_of(disk: &SimDisk) -> Contents {
     contents(&opened(&disk.crash(CrashPolicy::ProcessCrash, 1)))
 }
 
