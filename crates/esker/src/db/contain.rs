@@ -50,7 +50,7 @@ pub struct CorruptRange {
     /// The last key.
     pub last_key: Vec<u8>,
     /// Whether they can be read all the same: a filter is damaged, and is not asked. The next merge
-    /// of the table makes a new one.
+    /// that rewrites the table makes a new one.
     pub is_readable: bool,
     /// What is wrong, and where.
     pub error: Error,

@@ -249,7 +249,7 @@ impl Parts {
         let note = &mut |loss: LogLoss| losses.push(loss);
         report.log_records = wal::salvage(disk, store_id, log, &mut replay, note)?;
         report.losses.extend(losses.into_iter().map(|lost| {
-            let mut loss = Loss::of(FileName::Current, &lost.error);
+            let mut loss = Loss::at(FileName::Log(lost.at.segment), lost.at.offset, &lost.error);
             loss.first_seq = lost.first.map(SeqNo::get);
             loss.last_seq = lost.last.map(SeqNo::get);
             loss

@@ -155,7 +155,8 @@ impl<'a> Case<'a> {
         Err(Error::invalid(match findings.first() {
             None => format!("{name} is sound: nothing would be won by losing it"),
             Some(finding) => format!(
-                "{name} has all its entries, only its {} is damaged: a compaction makes it anew",
+                "{name} has all its entries, and reads do without what is damaged, {}: `repair` makes a \
+                 new one, and so does the next merge that rewrites the table",
                 finding.part
             ),
         }))

@@ -166,7 +166,12 @@ pub struct TableLoss {
 impl Finding {
     /// What an error of `file` says.
     pub(super) fn of(file: FileName, error: &Error) -> Self {
-        let place = place_of(file, error);
+        Self::at(file, 0, error)
+    }
+
+    /// The same, from `offset` on, unless the error knows better.
+    pub(super) fn at(file: FileName, offset: u64, error: &Error) -> Self {
+        let place = place_of(file, offset, error);
         Self {
             file: place.file,
             offset: place.offset,
@@ -188,7 +193,12 @@ impl Finding {
 impl Loss {
     /// The loss of something in `file`, of which nothing is known but the error.
     pub(super) fn of(file: FileName, error: &Error) -> Self {
-        let place = place_of(file, error);
+        Self::at(file, 0, error)
+    }
+
+    /// The same, from `offset` on, unless the error knows better.
+    pub(super) fn at(file: FileName, offset: u64, error: &Error) -> Self {
+        let place = place_of(file, offset, error);
         Self {
             what: format!("{}: expected {}, found {}", place.part, place.expected, place.found),
             file: place.file,
@@ -204,11 +214,11 @@ impl Loss {
     }
 }
 
-/// Where damage is; a file that the system does not let be read is damaged from its front on.
-fn place_of(file: FileName, error: &Error) -> Corruption {
+/// Where damage is; a file that the system does not let be read is damaged from `offset` on.
+fn place_of(file: FileName, offset: u64, error: &Error) -> Corruption {
     error.corruption().cloned().unwrap_or_else(|| Corruption {
         file: file.to_string(),
-        offset: 0,
+        offset,
         part: "reading".into(),
         expected: "bytes".to_owned(),
         found: error.to_string(),

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::key::SegmentNo;
 use crate::base::names::FileName;
 use crate::repair::report::{Depth, Finding, TablePlace, VerifyReport};
 use crate::repair::{lock_store, open_existing, require_store};
@@ -209,7 +208,7 @@ impl Check<'_> {
                 .into_iter()
                 .try_for_each(|(segment, error)| self.found(FileName::Log(segment), error));
         }
-        let mut last = SegmentNo(0);
+        let mut last = state.log.live_from;
         let examined = examine(self.disk, state.store_id, &state.log, &mut |_, ops, position| {
             last = position.segment;
             check_keyspaces(state, ops, position)
@@ -222,14 +221,17 @@ impl Check<'_> {
             Err(error) => error,
         };
         let first = Finding::of(FileName::Log(last), &error);
-        self.add(error.kind(), &error, first.clone())?;
         let mut losses = Vec::new();
         let log = Some(&state.log);
         let note = &mut |loss: LogLoss| losses.push(loss);
         let read = salvage(self.disk, state.store_id, log, &mut |_, _, _| Ok(()), note)?;
         self.report.log_records = read;
+        // Of a file that cannot be read the salvage knows which one it is, and from where on.
+        if error.corruption().is_some() || losses.is_empty() {
+            self.add(error.kind(), &error, first.clone())?;
+        }
         for loss in losses {
-            let finding = Finding::of(FileName::Log(last), &loss.error);
+            let finding = Finding::at(FileName::Log(loss.at.segment), loss.at.offset, &loss.error);
             if (&finding.file, finding.offset) != (&first.file, first.offset) {
                 self.report.findings.push(finding);
             }

@@ -34,7 +34,9 @@ use crate::wal::{LogPosition, LogState};
 /// A part of the log that no record could be read from.
 #[derive(Clone, Debug)]
 pub struct LogLoss {
-    /// What is wrong, and where.
+    /// Where it begins.
+    pub at: LogPosition,
+    /// What is wrong there.
     pub error: Error,
     /// The first sequence number that is missing, if that is known.
     pub first: Option<SeqNo>,
@@ -120,7 +122,8 @@ impl Salvage<'_, '_> {
             if !files.contains_key(&sealed.segment) {
                 let name = FileName::Log(sealed.segment);
                 let error = Error::corrupt(name, 0, "sealed log segment", "a file", "none");
-                (self.lost)(LogLoss { error, first: None, last: None });
+                let at = LogPosition { segment: sealed.segment, offset: 0 };
+                (self.lost)(LogLoss { at, error, first: None, last: None });
             }
         }
         let mut end_seq = SeqNo::MAX;
@@ -270,18 +273,18 @@ impl Salvage<'_, '_> {
     fn note_gap(&mut self, seq: SeqNo) {
         let first = self.next_seq;
         let is_missing = first.is_none_or(|first| first < seq);
-        if let Some((_, error)) = self.trouble.take_if(|_| is_missing) {
-            (self.lost)(LogLoss { error, first, last: Some(seq.minus_one()) });
+        if let Some((at, error)) = self.trouble.take_if(|_| is_missing) {
+            (self.lost)(LogLoss { at, error, first, last: Some(seq.minus_one()) });
         }
         self.trouble = None;
     }
 
     /// What is wrong behind the last record is the crash, unless it was durable.
     fn finish(&mut self, end: Option<SegmentNo>) {
-        let Some((position, error)) = self.trouble.take() else { return };
-        let was_durable = self.horizon.is_some_and(|horizon| position < horizon);
-        if was_durable || Some(position.segment) < end {
-            (self.lost)(LogLoss { error, first: self.next_seq, last: None });
+        let Some((at, error)) = self.trouble.take() else { return };
+        let was_durable = self.horizon.is_some_and(|horizon| at < horizon);
+        if was_durable || Some(at.segment) < end {
+            (self.lost)(LogLoss { at, error, first: self.next_seq, last: None });
         }
     }
 }

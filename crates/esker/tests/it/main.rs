@@ -10,6 +10,7 @@
 //! - `crash`: what is left after the process or the machine dies
 //! - `contain`: damage that an open store meets, and scrubs
 //! - `verify`, `repair`, `quarantine`: stores that are not open and damaged
+//! - `struck`: they, where each operation fails once; `scratched`: where a page cannot be read
 //! - `compression`: levels that are compressed, and builds without a codec
 
 mod bad_days;
@@ -23,7 +24,9 @@ mod log_files;
 mod quarantine;
 mod regression;
 mod repair;
+mod scratched;
 mod shape;
+mod struck;
 mod verify;
 
 use std::sync::Arc;

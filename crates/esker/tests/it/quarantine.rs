@@ -9,7 +9,8 @@ use esker::internals::{CrashPolicy, Disk, PumpEnv, SimDisk, open, quarantine, re
 use esker::{Depth, ErrorKind, OnLoss, Options, Quarantine, TableLoss};
 
 use crate::repair::{Contents, contents, contents_of, opened};
-use crate::verify::{closed_store, killed_store, picture, tables};
+use crate::struck::small_store;
+use crate::verify::{closed_store, picture, tables};
 
 fn copy(disk: &SimDisk) -> Arc<SimDisk> {
     disk.crash(CrashPolicy::ProcessCrash, 1)
@@ -48,7 +49,10 @@ fn assert_only_the_range_differs(loss: &TableLoss, expected: &Contents, found: &
 
 #[test]
 fn a_damaged_table_is_taken_out_and_only_its_range_is_lost() {
-    for sound in [closed_store(), killed_store()] {
+    let killed = small_store();
+    let closed = copy(&killed);
+    opened(&closed).close().unwrap();
+    for sound in [closed, killed] {
         let expected = contents_of(&sound);
         let live = verify(&*sound, Depth::Fast).unwrap().tables;
         let mut taken = 0;
@@ -135,7 +139,7 @@ fn what_lost_nothing_is_refused() {
 
 #[test]
 fn a_spoiled_read_is_no_reason_to_lose_a_table() {
-    let sound = closed_store();
+    let sound = small_store();
     let (table, _) = tables(&sound)[1];
     for n in 1.. {
         let disk = copy(&sound);
@@ -153,7 +157,7 @@ fn a_spoiled_read_is_no_reason_to_lose_a_table() {
 
 /// A killed store with a damaged table; what it holds that a power cut cannot take.
 fn damaged_store() -> (Arc<SimDisk>, FileName, Contents) {
-    let disk = killed_store();
+    let disk = small_store();
     let mut expected = contents_of(&disk);
     expected.get_mut("default").unwrap().remove(&b"last"[..]).expect("it was not synced");
     let live = |table: &FileName| {
