@@ -115,7 +115,8 @@ impl KeyspaceCore {
         let first = damaged.flat_map(|(_, table)| table.damage()).next();
         first.map(|damage| {
             damage.error.context(
-                "a damaged table is not merged: restore it from a copy, or repair the store",
+                "a damaged table is not merged: restore it from a copy, repair the store, or \
+                 quarantine the table",
             )
         })
     }
