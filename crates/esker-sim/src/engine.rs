@@ -11,11 +11,13 @@ use esker::internals::names::FileName;
 use esker::internals::strike::{Look as DiskLook, Strike as DiskStrike};
 use esker::internals::{CrashPolicy, PumpEnv, Reserve, Scale, SimDisk};
 use esker::{
-    Compression, Db, ErrorKind, Keyspace, Options, Snapshot, Value, WriteBatch, WriteOptions,
+    Compression, Db, ErrorKind, HealthState, Keyspace, Options, Snapshot, Value, WriteBatch,
+    WriteOptions,
 };
 
 use crate::fault::{DISK_OPS, Effect, FILE_CLASSES, Fault, Rot, When};
 use crate::ops::{Durability, Move, Policy, Space, Span, Text};
+use crate::reaction::Health;
 use crate::store::{
     Answer, Cursor, Disarmed, Entry, Failure, Figures, Look, Machine, Met, Put, Reason, Store,
     Strike,
@@ -299,6 +301,23 @@ impl Store for Esker {
 
     fn check(&self) -> Answer<()> {
         Ok(self.db.check()?)
+    }
+
+    fn health(&self) -> Health {
+        match self.db.health() {
+            HealthState::Healthy => Health::Healthy,
+            HealthState::CorruptRanges(_) => Health::CorruptRanges,
+            HealthState::CompactionStopped(_) => Health::CompactionStopped,
+            HealthState::NoSpace(_) => Health::NoSpace,
+            HealthState::WriteFenced(_) => Health::WriteFenced,
+            HealthState::Closed => Health::Closed,
+            // Also what this simulation has no word for yet.
+            _ => Health::Poisoned,
+        }
+    }
+
+    fn resume(&self) -> Answer<()> {
+        Ok(self.db.resume()?)
     }
 
     fn close(&self) -> Answer<()> {

@@ -18,7 +18,7 @@ use crate::rng::Rng;
 const SLOTS: Slot = 4;
 
 /// The kinds of operations, and how often each comes in a seed that leaves it as it is.
-const KINDS: [(Kind, u64); 31] = [
+const KINDS: [(Kind, u64); 32] = [
     (Kind::Put, 30),
     (Kind::Delete, 10),
     (Kind::Batch, 10),
@@ -47,6 +47,7 @@ const KINDS: [(Kind, u64); 31] = [
     (Kind::Crash, 2),
     (Kind::Fault, 1),
     (Kind::FaultOff, 1),
+    (Kind::Resume, 1),
     (Kind::Capacity, 1),
     (Kind::CapacityOff, 1),
     (Kind::Rot, 1),
@@ -82,6 +83,7 @@ enum Kind {
     Crash,
     Fault,
     FaultOff,
+    Resume,
     Capacity,
     CapacityOff,
     Rot,
@@ -233,6 +235,13 @@ impl Generator {
             Kind::Crash => self.crash(),
             Kind::Fault => Op::Fault(self.fault()),
             Kind::FaultOff => Op::FaultOff,
+            Kind::Resume => {
+                // Under faults that go on it may fail.
+                if self.rng.percent(80) {
+                    self.ops.push(Op::FaultOff);
+                }
+                Op::Resume
+            }
             Kind::Capacity => {
                 let ops = self.rng.between(3, 60);
                 self.plan(ops, Relief::Space);

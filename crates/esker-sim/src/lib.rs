@@ -7,14 +7,17 @@
 //!
 //! - [`ops`], [`fault`], [`parse`]: the operation language, as data and as text
 //! - [`model`]: what a store must answer
+//! - [`reaction`]: how it must feel after a fault
 //! - [`store`]: what is needed of a store and its machine; [`engine`]: Esker behind it
 //! - [`shape`]: the policy of compaction played without a disk, for years and petabytes
+//! - [`canary`]: a machine on which a seed has to fail
 //! - [`flips`]: bit rot: no flipped bit of a store is silent
 //! - [`verify`]: everything that a store shows; [`reached`]: what the runs came by
 
 #![forbid(unsafe_code)]
 
 pub mod campaign;
+pub mod canary;
 pub mod engine;
 pub mod fault;
 pub mod flips;
@@ -26,6 +29,7 @@ pub mod ops;
 pub mod parse;
 mod print;
 pub mod reached;
+pub mod reaction;
 mod read;
 mod rng;
 pub mod run;

@@ -9,6 +9,7 @@ use crate::fault::{Effect, Fault, Rot};
 use crate::horizon::Horizon;
 use crate::model::{Model, State};
 use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
+use crate::reaction::Health;
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
 use crate::store::{Machine, Store, Strike};
@@ -115,7 +116,8 @@ impl<M: Machine> Runner<M> {
             return Ok("stands still: there is no store until a crash".to_owned());
         }
         let found = self.open(Policy::Kill)?;
-        self.model.recover(&found, self.model.now())?;
+        let floor = if self.lossy { self.model.synced() } else { self.model.now() };
+        self.model.recover(&found, floor)?;
         self.check()
     }
 
@@ -278,6 +280,52 @@ impl<M: Machine> Runner<M> {
         self.sync()
     }
 
+    /// The store is in one of these states, or without space on a disk that may be full.
+    pub(crate) fn health(&mut self, one_of: &[Health]) -> Told {
+        let health = self.store().health();
+        if one_of.contains(&health) || (self.limited && health == Health::NoSpace) {
+            return Ok(health.to_string());
+        }
+        let expected: Vec<_> = one_of.iter().map(ToString::to_string).collect();
+        Err(format!("health: expected {}, found {health}", expected.join(" or ")).into())
+    }
+
+    /// Nothing but a fault may make a store say that something is wrong with it, and nothing but a
+    /// full disk that its disk is full.
+    pub(crate) fn check_health(&mut self) -> Result<(), String> {
+        if self.is_troubled() {
+            return Ok(());
+        }
+        let Some(store) = &self.store else { return Ok(()) };
+        match (store.health(), self.limited) {
+            (Health::Healthy, _) | (Health::NoSpace | Health::CompactionStopped, true) => Ok(()),
+            (health, _) => Err(format!("the store is {health} without a reason")),
+        }
+    }
+
+    /// Ends trouble without a restart. In a store that is healthy then no doubt is left: nothing that
+    /// was refused can come back, and nothing may be refused any more.
+    pub(crate) fn resume(&mut self) -> Told {
+        let was_fenced = self.store().health() == Health::WriteFenced;
+        self.is_troubled();
+        self.store().resume()?;
+        if was_fenced {
+            self.reached.count("resume of a fenced store");
+            self.model.mark_synced();
+            self.model.forget_refused();
+        }
+        let health = self.store().health();
+        let faults_are_over = self.faults.is_empty() && self.strike.is_none() && !self.limited;
+        if faults_are_over && health == Health::Healthy && self.troubled {
+            self.reached.count("resume");
+            // A failed iterator stays failed.
+            self.drop_all(Held::Cursor);
+            self.drop_all(Held::Iterator);
+            (self.troubled, self.lossy) = (false, false);
+        }
+        Ok(health.to_string())
+    }
+
     /// Damages a copy of the disk and looks what a store makes of it: everything right, an error,
     /// or, where the log was damaged above its durable horizon, a shorter prefix.
     pub(crate) fn rot(&mut self, class: &str, rot: Rot, place: u64) -> Told {
@@ -329,6 +377,12 @@ impl<M: Machine> Runner<M> {
     /// The store is alive and right, now and after a clean close.
     pub(crate) fn finish(&mut self) -> Told {
         self.heal();
+        self.limited = false;
+        self.machine.limit(None);
+        if self.store.is_some() && self.is_troubled() && !self.machine.stands_still() {
+            // With no fault left, nothing may keep it from this.
+            self.resume().map_err(Trouble::unexcused)?;
+        }
         if self.store.is_some() && self.is_troubled() {
             self.reopen(Ending::Drop)?;
         }

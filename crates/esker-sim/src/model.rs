@@ -116,6 +116,11 @@ impl Model {
         self.doubtful.push((self.commits.len(), commit));
     }
 
+    /// What was refused so far can never be found any more.
+    pub fn forget_refused(&mut self) {
+        self.doubtful.clear();
+    }
+
     /// The store acknowledged that everything so far survives a power cut.
     pub fn mark_synced(&mut self) {
         self.synced = self.commits.len();

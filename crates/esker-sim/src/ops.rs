@@ -21,6 +21,7 @@
 use std::ops::Bound;
 
 use crate::fault::{Effect, Fault, Rot};
+use crate::reaction::Health;
 
 /// A history to run: the operations, and the seed of the environment that schedules background
 /// work.
@@ -85,6 +86,10 @@ pub enum Op {
     Images { most: u64 },
     /// `check`: everything there is, compared with the model in every way
     Check,
+    /// `resume`: end what trouble can be ended without a restart
+    Resume,
+    /// `health healthy no-space`: it must say one of these
+    Health { one_of: Vec<Health> },
     /// `pump 12`: so many steps of background work
     Pump { steps: u32 },
     /// `pump idle`: all background work that is due
@@ -362,6 +367,8 @@ impl Op {
             | Self::CompactLevel { .. }
             | Self::Settle
             | Self::Sync
+            | Self::Resume
+            | Self::Health { .. }
             | Self::Pump { .. }
             | Self::PumpIdle
             | Self::Reopen { .. }

@@ -11,6 +11,7 @@ use crate::ops::{
     Durability, End, Ending, Filler, Held, Move, Op, Place, Policy, Script, Slot, Space, Span,
     Text, Walk, Write,
 };
+use crate::reaction::Health;
 
 /// Why a text is no script, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +106,8 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
         "settle" => Op::Settle,
         "sync" => Op::Sync,
         "check" => Op::Check,
+        "resume" => Op::Resume,
+        "health" => Op::Health { one_of: parse_healths(words)? },
         "pump" if words.take("idle") => Op::PumpIdle,
         "pump" => Op::Pump { steps: words.number("steps")? },
         "reopen" => Op::Reopen { how: parse_ending(words)? },
@@ -121,6 +124,18 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
         "rot" => parse_rot(words)?,
         other => return wrong(format!("no operation is called `{other}`")),
     })
+}
+
+fn parse_healths(words: &mut Words<'_>) -> Parsed<Vec<Health>> {
+    let mut one_of = Vec::new();
+    while words.peek().is_some() {
+        let word = words.next("state of health")?;
+        match Health::ALL.iter().find(|(_, name)| *name == word) {
+            Some((health, _)) => one_of.push(*health),
+            None => return wrong(format!("no state of health is called `{word}`")),
+        }
+    }
+    Ok(one_of)
 }
 
 fn parse_batch(words: &mut Words<'_>) -> Parsed<Op> {

@@ -58,6 +58,11 @@ impl fmt::Display for Op {
             Self::Settle => f.write_str("settle"),
             Self::Sync => f.write_str("sync"),
             Self::Check => f.write_str("check"),
+            Self::Resume => f.write_str("resume"),
+            Self::Health { one_of } => {
+                f.write_str("health")?;
+                one_of.iter().try_for_each(|health| write!(f, " {health}"))
+            }
             Self::Pump { steps } => write!(f, "pump {steps}"),
             Self::PumpIdle => f.write_str("pump idle"),
             Self::Reopen { how: Ending::Close } => f.write_str("reopen close"),

@@ -263,6 +263,7 @@ impl<M: Machine> Runner<M> {
                 met.push(self.machine.disarm().met);
             }
             let answer = self.excuse(told_by_store, reads)?;
+            self.check_health()?;
             told(index, &line, Some(&answer));
         }
         told(script.ops.len(), "the end", None);
@@ -327,6 +328,8 @@ impl<M: Machine> Runner<M> {
             Op::Sync => self.sync(),
             Op::CompactLevel { space, level } => self.compact_level(space, *level),
             Op::Check => self.check(),
+            Op::Resume => self.resume(),
+            Op::Health { one_of } => self.health(one_of),
             Op::Pump { steps } => Ok(self.pump(*steps)),
             Op::PumpIdle => self.pump_idle(),
             Op::Reopen { how } => self.reopen(*how),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::fault::{Effect, Fault, Rot};
 use crate::ops::{Durability, Move, Policy, Space, Span};
+use crate::reaction::Health;
 
 /// Why an operation was refused, as far as the simulation tells reasons apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +212,10 @@ pub trait Store {
     fn sync(&self) -> Answer<()>;
     /// The store's own check of itself.
     fn check(&self) -> Answer<()>;
+    /// What works now, as it says.
+    fn health(&self) -> Health;
+    /// Takes writes again, if what kept it from that is gone.
+    fn resume(&self) -> Answer<()>;
     /// Closes it. Handles stay, and answer `Closed`.
     fn close(&self) -> Answer<()>;
 

@@ -154,6 +154,7 @@ fn health(state: &HealthState) -> Cow<'static, str> {
     match state {
         HealthState::Healthy => "healthy".into(),
         HealthState::CorruptRanges(error) => format!("corrupt ranges: {error}").into(),
+        HealthState::CompactionStopped(error) => format!("compaction stopped: {error}").into(),
         HealthState::NoSpace(error) => format!("no space: {error}").into(),
         HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
         HealthState::Poisoned(error) => format!("poisoned: {error}").into(),

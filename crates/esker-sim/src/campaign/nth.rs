@@ -23,6 +23,7 @@ use crate::engine::Simulated;
 use crate::fault::Effect;
 use crate::ops::{Op, Policy, Script};
 use crate::reached::Reached;
+use crate::reaction::reaction;
 use crate::run::{Broken, run, watch};
 use crate::store::{Look, Met};
 
@@ -93,6 +94,11 @@ impl Watched {
         }
     }
 
+    /// The operation that goes wrong in a case.
+    fn met(&self, case: &Case) -> Option<&Met> {
+        self.met.get(case.line - 1)?.get(case.operation.checked_sub(1)? as usize)
+    }
+
     /// Every operation with its line and number, both counting from 1.
     fn operations(&self) -> impl Iterator<Item = (usize, u64, &Met)> {
         self.met.iter().enumerate().flat_map(|(line, met)| {
@@ -143,7 +149,17 @@ impl Watched {
         let mut script = Script { seed: *seed, options: *options, ops: ops[..at].to_vec() };
         match case.trial {
             Trial::Fault(effect) => {
-                script.ops.extend([strike(effect), ops[at].clone(), Op::FaultOff]);
+                script.ops.extend([strike(effect), ops[at].clone()]);
+                let met = self.met(case).filter(|_| is_alone(ops, at));
+                script.ops.extend(met.map(|met| Op::Health {
+                    one_of: reaction(met.op, met.class, effect).to_vec(),
+                }));
+                script.ops.push(Op::FaultOff);
+                // Half of the cases go on as a program does that knows `resume`, half as one that
+                // does not.
+                if case.operation % 2 == 0 {
+                    script.ops.push(Op::Resume);
+                }
             }
             Trial::Crash(policy) => {
                 script.ops.extend([strike(Effect::Stop), ops[at].clone(), crash(policy)]);
@@ -206,6 +222,17 @@ impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} {}", self.site, self.operation, self.effect)
     }
+}
+
+/// Whether a fault in operation `at` is all that decides how the store feels afterwards. A store that
+/// was opened since knows nothing of it, one that just got space or was to resume was in trouble before,
+/// and a scenario may have a fault of its own there.
+fn is_alone(ops: &[Op], at: usize) -> bool {
+    let is_fault = |op: &&Op| matches!(op, Op::Fault(_) | Op::FaultOff);
+    let is_faulty = matches!(ops[..at].iter().rev().find(is_fault), Some(Op::Fault(_)));
+    let is_opened = matches!(ops[at], Op::Reopen { .. } | Op::Crash { .. } | Op::Anew);
+    let is_relief = matches!(ops[at], Op::CapacityOff | Op::Resume);
+    !is_faulty && !is_opened && !is_relief
 }
 
 /// Whether a crash right before it can leave something else than a crash before the next one.

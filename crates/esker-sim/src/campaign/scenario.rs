@@ -1,6 +1,7 @@
 //! The histories that campaigns play: small ones, each about one thing that a store does.
 //!
-//! They are scripts (see [`crate::ops`]) in `scenarios/`. A scenario has no faults of its own.
+//! They are scripts (see [`crate::ops`]) in `scenarios/`. Only `resume` has
+//! faults of its own.
 
 use crate::ops::Script;
 
@@ -43,6 +44,7 @@ const ALL: &[(&str, &str)] = scenarios![
     "seal",
     "low-space",
     "settle",
+    "resume",
     "check",
 ];
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use esker_sim::campaign::play_all;
 use esker_sim::campaign::record::Record;
+use esker_sim::canary::canary;
 use esker_sim::engine::Simulated;
 use esker_sim::generate::generate;
 use esker_sim::reached::Reached;
@@ -37,6 +38,16 @@ impl Seeds {
         hush_panics();
         let bar = progress(self.seeds, "seeds");
         let mut record = Record::new("seeds");
+        match canary() {
+            Some((seed, _)) => {
+                bar.suspend(|| println!("the canary fails, as it must: at seed {seed}"));
+                record.add("canaries that failed, as they must", 1);
+            }
+            None => {
+                bar.suspend(|| println!("the canary did not fail: nothing here is compared"));
+                record.add("failures", 1);
+            }
+        }
         let mut reached = Reached::default();
         let end = self.start.saturating_add(self.seeds);
         for round in (self.start..end).step_by(ROUND as usize) {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use esker_sim::fault::{Fault, Rot, When};
 use esker_sim::model::is_inside;
 use esker_sim::ops::{Durability, Move, Policy, Space, Span};
+use esker_sim::reaction::Health;
 use esker_sim::store::{
     Answer, Cursor, Disarmed, Entry, Failure, Figures, Machine, Put, Reason, Store, Strike,
 };
@@ -524,6 +525,14 @@ impl Store for FakeStore {
     }
 
     fn check(&self) -> Answer<()> {
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        Health::Healthy
+    }
+
+    fn resume(&self) -> Answer<()> {
         Ok(())
     }
 

@@ -95,11 +95,13 @@ pub enum Bug {
     SweepWithoutClamp,
     /// 106: what was read at open is believed before it is durable.
     RecoveredLogNotSynced,
+    /// 107: a resume leaves the log behind before everything in it is in tables.
+    ResumeForgetsMemtables,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::CurrentNotSynced,
         Self::ManifestNotSynced,
         Self::RenameNotSynced,
@@ -143,6 +145,7 @@ impl Bug {
         Self::SpareNameNotSynced,
         Self::SweepWithoutClamp,
         Self::RecoveredLogNotSynced,
+        Self::ResumeForgetsMemtables,
     ];
 
     /// Those that the log alone can make.

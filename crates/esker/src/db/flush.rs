@@ -32,6 +32,7 @@ use crate::compaction::merge_job::{Cuts, MergeJob, MergeProgress};
 use crate::db::health::HealthState;
 use crate::db::store::{Frozen, NAMED_TABLES_MAX, Segment, Store, Structure, WrittenBy};
 use crate::env::{Job, Step};
+use crate::memtable::Memtable;
 use crate::read::view::View;
 use crate::sstable::{Table, TableWriter};
 use crate::version::{Edit, KeyspaceEdit, TableMeta};
@@ -68,11 +69,7 @@ impl Store {
         structure.flushing = true;
         drop(structure);
         let table = TableId(self.new_file_number());
-        let blind = planted::is_on(Bug::FlushForgetsSnapshots);
-        let snapshots = if blind { Vec::new() } else { self.snapshots.copy() };
-        let elider = Elider::new(snapshots, Tombstones::Kept);
-        let source = Box::new(frozen.memtable.cursor());
-        let merge = MergeJob::new(source, elider, Cuts::none());
+        let merge = flush_merge(self, &frozen.memtable);
         let store = Arc::clone(self);
         let bytes_left = frozen.memtable.bytes() as u64;
         self.pace.set_flush_bytes_left(bytes_left);
@@ -266,6 +263,14 @@ impl Drop for FlushJob {
         drop(structure);
         self.store.env.notify();
     }
+}
+
+/// What writes a memtable into one table: without the versions that nobody can see.
+pub(crate) fn flush_merge(store: &Store, memtable: &Arc<Memtable>) -> MergeJob {
+    let blind = planted::is_on(Bug::FlushForgetsSnapshots);
+    let snapshots = if blind { Vec::new() } else { store.snapshots.copy() };
+    let elider = Elider::new(snapshots, Tombstones::Kept);
+    MergeJob::new(Box::new(memtable.cursor()), elider, Cuts::none())
 }
 
 /// The edit, and the first log segment that it leaves in use.

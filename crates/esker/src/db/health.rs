@@ -2,22 +2,25 @@
 //!
 //! ```text
 //! Healthy <-> NoSpace         writes are refused until there is space again; reads go on
-//! Healthy  -> WriteFenced     a log write or sync is in doubt: reads go on, writes until reopen
+//! Healthy <-> CompactionStopped   flushes or merges keep failing: all goes on until memory is full
+//! Healthy  -> WriteFenced     a log write or sync is in doubt: reads go on, writes until a resume or reopen
 //! any      -> Poisoned        a bug was met: nothing is believed any more
 //! any      -> Closed
 //! ```
 //!
-//! `CorruptRanges` is no state of its own: it is what the stats of a store show that is healthy but for
-//! damaged tables (`contain`).
+//! `CompactionStopped` and `CorruptRanges` are no states of their own: they are what a healthy store
+//! shows whose background work has failed three times in a row (it is tried again after a while), or
+//! whose tables are damaged (`contain`).
 //!
 //! A state never improves silently but for NoSpace, which the next write resolves once the file
-//! system has room.
+//! system has room, and CompactionStopped, which ends with the first job that succeeds.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::planted::{self, Bug};
+use crate::db::store::Store;
 
 /// What state a store is in.
 #[derive(Clone, Debug)]
@@ -29,10 +32,14 @@ pub enum HealthState {
     /// of these tables, answer `Corruption`, but where a range says that it is readable; everything
     /// else works. This is the first damage.
     CorruptRanges(Error),
+    /// A flush or a merge has failed three times in a row, with this error. Reads and writes go on
+    /// until memtables have no room; the work is tried again after a second of writes, then two, and
+    /// so on, and ends this once it succeeds.
+    CompactionStopped(Error),
     /// The disk is full: writes are refused, reads go on; ends by itself.
     NoSpace(Error),
     /// A write of the log or the manifest failed: writes are refused, reads go on; ends by
-    /// reopening.
+    /// [`resume`](crate::Db::resume) or by reopening.
     WriteFenced(Error),
     /// The engine met a bug: everything is refused; ends by reopening.
     Poisoned(Error),
@@ -75,6 +82,15 @@ impl Health {
         }
     }
 
+    /// Leaves `WriteFenced`, by a log and a manifest that are not in doubt.
+    pub fn resumed(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, HealthState::WriteFenced(_)) {
+            *state = HealthState::Healthy;
+            self.trouble.store(0, Ordering::Release);
+        }
+    }
+
     pub fn is_healthy(&self) -> bool {
         self.trouble.load(Ordering::Acquire) == 0
     }
@@ -100,14 +116,36 @@ impl Health {
             return Ok(());
         }
         match self.state() {
-            HealthState::Healthy | HealthState::CorruptRanges(_) => Ok(()),
+            HealthState::Healthy
+            | HealthState::CorruptRanges(_)
+            | HealthState::CompactionStopped(_) => Ok(()),
             HealthState::NoSpace(error) => Err(error.with_kind(ErrorKind::NoSpace)),
-            HealthState::WriteFenced(error) => Err(error
-                .with_kind(ErrorKind::ReadOnly)
-                .context("writes are refused since an earlier one failed; reopen the store")),
+            HealthState::WriteFenced(error) => Err(error.with_kind(ErrorKind::ReadOnly).context(
+                "writes are refused since an earlier one failed; resume or reopen the store",
+            )),
             HealthState::Poisoned(error) => Err(error),
             HealthState::Closed => Err(Error::closed("the store")),
         }
+    }
+}
+
+impl Store {
+    /// What there is to say of the store's health: the worst of it.
+    pub fn health_state(&self) -> HealthState {
+        let state = self.health.state();
+        if !matches!(state, HealthState::Healthy) {
+            return state;
+        }
+        let stopped = {
+            let structure = self.structure();
+            let troubles = [&structure.flush_trouble, &structure.compaction_trouble];
+            troubles.into_iter().find_map(|trouble| trouble.paused().cloned())
+        };
+        let damaged = || self.corrupt_ranges().first().map(|range| range.error.clone());
+        stopped
+            .map(HealthState::CompactionStopped)
+            .or_else(|| damaged().map(HealthState::CorruptRanges))
+            .unwrap_or(state)
     }
 }
 
@@ -116,7 +154,9 @@ const READS_REFUSED_FROM: u8 = 3;
 
 fn severity(state: &HealthState) -> u8 {
     match state {
-        HealthState::Healthy | HealthState::CorruptRanges(_) => 0,
+        HealthState::Healthy
+        | HealthState::CorruptRanges(_)
+        | HealthState::CompactionStopped(_) => 0,
         HealthState::NoSpace(_) => 1,
         HealthState::WriteFenced(_) => 2,
         HealthState::Poisoned(_) => 3,

@@ -11,7 +11,7 @@
 //! - [`background`]: which job runs next; [`pace`]: how fast writes may come
 //! - [`keyspace`], [`snapshot`]: the handles
 //! - [`contain`]: damaged tables are kept out of merges, and looked for
-//! - [`health`]: what still works after trouble; [`memory`]: what is held of the budget
+//! - [`health`]: what still works after trouble; [`resume`](mod@resume): what ends it; [`memory`]: what is held of the budget
 //! - [`stats`], [`check`], [`dump`]: the store's pictures of itself
 //!
 //! Invariants:
@@ -22,6 +22,8 @@
 //! - **T4** A flush is installed only if no crash can leave its keyspace ahead of another: the log
 //!   is synced up to the end of its last batch, or no memtable holds anything at or below that.
 //! - **T5** A job is installed only if all its inputs are still in the version it changes.
+//! - **T6** After a resume no operation is in an older log alone: every memtable was empty when the
+//!   older segments were left behind.
 //!
 //! Threads and locks: see [`store`]. What a crash leaves: see [`open`].
 //!
@@ -72,6 +74,7 @@ pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod pace;
+pub(crate) mod resume;
 pub(crate) mod snapshot;
 pub(crate) mod spares;
 pub(crate) mod stats;
@@ -188,8 +191,8 @@ impl Db {
     /// Makes every write acknowledged so far survive a power cut.
     ///
     /// # Errors
-    /// `Io`: nothing is known about the writes since the last sync; writes are refused until the
-    /// store is reopened.
+    /// `Io`: nothing is known about the writes since the last sync; writes are refused until
+    /// [`resume`](Self::resume) succeeds or the store is reopened.
     pub fn sync(&self) -> Result<()> {
         self.store().health.check_reads()?;
         match self.store().health.check_writes() {
@@ -242,6 +245,41 @@ impl Db {
     /// The first damage found, after all tables were read; `Busy` while another scrub is under way.
     pub fn scrub(&self) -> Result<()> {
         self.store().scrub()
+    }
+
+    /// What works now. Cheap: no I/O.
+    pub fn health(&self) -> HealthState {
+        self.store().health_state()
+    }
+
+    /// Ends a trouble whose cause is gone, without reopening: takes writes again where they were
+    /// refused after a failed write or sync ([`HealthState::WriteFenced`]), tries background work
+    /// again that was given up for a while, looks whether a full disk has space. Does nothing in a
+    /// healthy store.
+    ///
+    /// After a failed sync nobody knows what the log holds, so all that is in memory is written into
+    /// tables, and a new log begins. A write that was refused is gone for good then: no crash can
+    /// bring it back.
+    ///
+    /// # Errors
+    /// What still fails: the state stays, and this may be called again. `Closed`, `Poisoned`: only
+    /// reopening helps.
+    ///
+    /// # Durability
+    /// After `WriteFenced` everything acknowledged is on stable storage when this returns.
+    ///
+    /// # Examples
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let db = esker::Db::open(dir.path())?;
+    /// if let esker::HealthState::WriteFenced(error) = db.health() {
+    ///     eprintln!("{error}");
+    ///     db.resume()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(&self) -> Result<()> {
+        self.store().resume()
     }
 
     /// Closes the store for all its handles: syncs the log, flushes memtables over 1 MiB, leaves

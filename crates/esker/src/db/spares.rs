@@ -15,7 +15,7 @@
 //! with sequence numbers that were given out again since. Background space for the active segment
 //! is asked for here, too.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::key::SegmentNo;
@@ -33,8 +33,8 @@ const SPARES_MAX: usize = 4;
 
 /// The spares of an open store.
 pub(crate) struct Spares {
-    /// The first segment that this process wrote.
-    ours_from: SegmentNo,
+    /// The first segment that may be used again: written by this process, and never in doubt.
+    ours_from: AtomicU64,
     kept: Mutex<Kept>,
     /// Whether the active segment wants space ahead of its end.
     room_wanted: AtomicBool,
@@ -49,7 +49,16 @@ struct Kept {
 impl Spares {
     pub fn new(ours_from: SegmentNo) -> Self {
         let kept = Mutex::new(Kept { names: Vec::new(), names_max: SPARES_MAX });
-        Self { ours_from, kept, room_wanted: AtomicBool::new(false) }
+        Self { ours_from: AtomicU64::new(ours_from.0), kept, room_wanted: AtomicBool::new(false) }
+    }
+
+    /// Segments before `first` are removed, not used again.
+    pub fn leave_behind(&self, first: SegmentNo) {
+        self.ours_from.store(first.0, Ordering::Relaxed);
+    }
+
+    fn is_ours(&self, segment: SegmentNo) -> bool {
+        segment.0 >= self.ours_from.load(Ordering::Relaxed)
     }
 
     /// The spare that was used last: its pages are the likeliest to be in memory.
@@ -60,7 +69,7 @@ impl Spares {
     /// The name under which a segment's file is to be kept, if it is.
     fn name_for(&self, segment: SegmentNo) -> Option<FileName> {
         let kept = self.kept();
-        let is_kept = segment >= self.ours_from && kept.names.len() < kept.names_max;
+        let is_kept = self.is_ours(segment) && kept.names.len() < kept.names_max;
         is_kept.then_some(FileName::Spare(segment.0))
     }
 
@@ -94,7 +103,7 @@ impl Store {
         }
         let numbers: Vec<_> = self.structure().segments.iter().map(|s| s.number).collect();
         let freed = numbers.into_iter().filter(|number| *number < next.log.live_from);
-        let freed = freed.filter(|number| *number >= self.spares.ours_from);
+        let freed = freed.filter(|number| self.spares.is_ours(*number));
         self.retire_files(&freed.map(FileName::Log).collect::<Vec<_>>());
     }
 

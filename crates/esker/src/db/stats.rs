@@ -132,7 +132,6 @@ impl Keyspace {
             .collect();
         let in_memory: u64 = view.memtables().map(|memtable| memtable.user_bytes()).sum();
         let user_bytes = counters.user_bytes_flushed + in_memory;
-        let corrupt_ranges = store.corrupt_ranges();
         let table_bytes_written = counters.flush_bytes + counters.compaction_bytes_written;
         Stats {
             write_amplification: shape::write_amplification(table_bytes_written, user_bytes),
@@ -158,19 +157,11 @@ impl Keyspace {
             cache_bytes: store.pool.bytes() as u64,
             memory,
             snapshots: store.snapshots.count() as u64,
-            health: health(store.health.state(), &corrupt_ranges),
-            corrupt_ranges,
+            health: store.health_state(),
+            corrupt_ranges: store.corrupt_ranges(),
             scrub: store.scrub.stats(),
             foreign_files: store.foreign_files.clone(),
         }
-    }
-}
-
-/// Damage is what there is to say where nothing worse is wrong.
-fn health(state: HealthState, corrupt: &[CorruptRange]) -> HealthState {
-    match (&state, corrupt.first()) {
-        (HealthState::Healthy, Some(range)) => HealthState::CorruptRanges(range.error.clone()),
-        _ => state,
     }
 }
 

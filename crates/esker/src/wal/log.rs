@@ -223,6 +223,23 @@ impl Log {
         sealed
     }
 
+    /// Goes on in a new segment that knows none before it, once everything in those is in tables and
+    /// a durable edit has left them behind; also after a failed sync. The segment and its name are
+    /// durable when this returns. After an error only this may follow, with yet another number.
+    pub fn begin_anew(&mut self, first: SegmentNo, first_seq: SeqNo) -> Result<()> {
+        self.is_closed = true;
+        let header = SegmentHeader { segment: first, first_seq, prev: None, horizon: None };
+        let active = Active::create(&*self.disk, self.store_id, &header, None, self.segment_bytes)?;
+        let file = active.file.sync_handle();
+        file.sync()?;
+        self.disk.sync_dir()?;
+        self.syncer.begin_anew(active.sealed(), file);
+        self.active = active;
+        self.next_seq = first_seq;
+        self.is_closed = false;
+        Ok(())
+    }
+
     /// The end of the last group written.
     #[cfg(test)]
     pub fn end(&self) -> LogPosition {

@@ -40,6 +40,8 @@ struct SyncState {
     /// The newest segment whose name is known to be durable.
     named_upto: Option<SegmentNo>,
     failed: Option<Error>,
+    /// How often the log began anew.
+    lives: u64,
 }
 
 /// A segment and the length that a sync of it has to cover.
@@ -65,6 +67,7 @@ impl LogSyncer {
             synced,
             named_upto: None,
             failed: None,
+            lives: 0,
         };
         let active_synced = if synced.segment == active.segment { synced.offset } else { 0 };
         Self {
@@ -76,7 +79,7 @@ impl LogSyncer {
     }
 
     /// Makes durable what was written before the call; returns how far that is. An error is
-    /// sticky: every later call returns it.
+    /// sticky: every later call returns it, until the log begins anew.
     pub fn sync(&self) -> Result<LogPosition> {
         if planted::is_on(Bug::AcknowledgedBeforeSync) {
             return Ok(self.synced());
@@ -84,6 +87,10 @@ impl LogSyncer {
         let Some(work) = self.work()? else { return Ok(self.synced()) };
         let done = work.run(&*self.disk);
         let mut state = self.lock();
+        if state.lives != work.life {
+            // What was written before the call is in tables.
+            return Ok(state.synced);
+        }
         if let Err(error) = done.as_ref().map_err(Clone::clone)
             && !(planted::is_on(Bug::FailedSyncRetried) && work.run(&*self.disk).is_ok())
         {
@@ -176,6 +183,23 @@ impl LogSyncer {
         state.older.push(Unsynced { sealed, file });
     }
 
+    /// The log begins anew with `first`, which is durable, as is its name. Nothing before it counts
+    /// any more, and a sync of that which is still under way can neither fail the new log nor vouch
+    /// for it.
+    pub(super) fn begin_anew(&self, first: SealedSegment, file: Arc<dyn SyncFile>) {
+        let mut state = self.lock();
+        self.active_bytes.store(first.bytes, Ordering::Release);
+        self.active_synced.store(first.bytes, Ordering::Release);
+        state.older.clear();
+        state.rotated.clear();
+        state.active = first.segment;
+        state.active_file = file;
+        state.synced = position(first);
+        state.named_upto = Some(first.segment);
+        state.failed = None;
+        state.lives += 1;
+    }
+
     /// What a sync has to do now; `None` if everything is durable.
     fn work(&self) -> Result<Option<Work>> {
         let state = self.lock();
@@ -192,7 +216,7 @@ impl LogSyncer {
         if planted::is_on(Bug::SpareNameNotSynced) && state.named_upto.is_some() {
             names = false;
         }
-        Ok(Some(Work { older: state.older.clone(), active, names }))
+        Ok(Some(Work { older: state.older.clone(), active, names, life: state.lives }))
     }
 
     fn lock(&self) -> MutexGuard<'_, SyncState> {
@@ -213,6 +237,7 @@ struct Work {
     older: Vec<Unsynced>,
     active: Unsynced,
     names: bool,
+    life: u64,
 }
 
 impl Work {

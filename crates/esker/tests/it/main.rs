@@ -24,6 +24,7 @@ mod log_files;
 mod quarantine;
 mod regression;
 mod repair;
+mod resume;
 mod scratched;
 mod shape;
 mod struck;
