@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::key::TableId;
 use crate::base::names::FileName;
 use crate::repair::report::{Depth, Finding, TablePlace, VerifyReport};
 use crate::repair::{lock_store, open_existing, require_store};
@@ -244,8 +245,13 @@ impl Check<'_> {
         let tables = state.keyspaces.values().flat_map(|keyspace| keyspace.version.tables());
         let mut live: Vec<_> = tables.map(|(_, meta)| meta.id).collect();
         live.sort_unstable();
-        let is_unused = |name: &FileName| match name {
-            FileName::Table(id) => live.binary_search(id).is_err(),
+        let is_live = |id: &TableId| live.binary_search(id).is_ok();
+        let files = &self.listing.files;
+        // Neither may a quarantine have come to its end, nor to its edit.
+        let is_set_aside = |id| files.contains(&(FileName::Quarantined(id), 0));
+        let is_unused = |(name, bytes): &&(FileName, u64)| match name {
+            FileName::Table(id) => !is_live(id) && !is_set_aside(*id),
+            FileName::Quarantined(id) => *bytes == 0 && is_live(id),
             FileName::Manifest(number) => *number != manifest,
             FileName::CurrentTmp | FileName::Spare(_) => true,
             FileName::Log(segment) => {
@@ -253,15 +259,15 @@ impl Check<'_> {
                 !sealed && *segment < state.log.live_from
             }
             FileName::Current | FileName::Lock | FileName::Reserve => false,
-            FileName::Quarantined(_) => false,
         };
-        let files = self.listing.files.iter();
-        let set_aside = files.clone().filter(|(name, _)| matches!(name, FileName::Quarantined(_)));
-        let notes = set_aside.map(|(name, _)| format!("{name}: set aside by a quarantine"));
-        self.report.notes.extend(notes);
-        let unused = files.filter(|(name, _)| is_unused(name));
-        let notes = unused.map(|(name, _)| format!("{name}: unused, the next open removes it"));
-        self.report.notes.extend(notes);
+        for file in files {
+            let name = file.0;
+            if is_unused(&file) {
+                self.report.notes.push(format!("{name}: unused, the next open removes it"));
+            } else if matches!(name, FileName::Quarantined(_)) {
+                self.report.notes.push(format!("{name}: set aside by a quarantine"));
+            }
+        }
     }
 
     fn looks_at(&self, name: FileName) -> bool {

@@ -173,6 +173,8 @@ fn damaged_store() -> (Arc<SimDisk>, FileName, Contents) {
 /// it.
 fn assert_old_or_new(left: &Arc<SimDisk>, table: FileName, bytes: &[u8], expected: &Contents) {
     let left = copy(left);
+    let notes = verify(&*left, Depth::Fast).unwrap().notes;
+    assert!(!notes.contains(&format!("{table}: unused, the next open removes it")));
     match open(copy(&left), PumpEnv::new(1), &Options::tiny()) {
         Err(error) => {
             assert!(error.to_string().contains(&table.to_string()), "as before: {error}");
