@@ -73,7 +73,13 @@ impl Machine for Simulated {
 
     fn arm(&self, strike: Strike) {
         self.disk.arm(Some(match strike {
-            Strike::At { countdown, effect } => DiskStrike::at(countdown, disk_fault(effect)),
+            Strike::At { falls, looks } => {
+                let strike =
+                    falls.iter().fold(DiskStrike::never(DiskLook::Away), |strike, fall| {
+                        strike.then(fall.0, disk_fault(fall.1))
+                    });
+                if looks { strike.looking(DiskLook::AtSites) } else { strike }
+            }
             Strike::Watch(Look::AtOperations) => DiskStrike::never(DiskLook::AtOperations),
             Strike::Watch(Look::AtSites) => DiskStrike::never(DiskLook::AtSites),
         }));

@@ -7,6 +7,7 @@
 //! fault nth 1 append log short 10     # writes 10 bytes, then fails
 //! fault off
 //! strike 12 eio                       # the twelfth operation from here on fails, whatever it is
+//! strike 12 eio then 3 enospc         # and so does the third one behind it
 //! capacity 3000                       # so many more bytes fit on the disk
 //! capacity off
 //! rot log flip 123                    # see below
@@ -16,7 +17,7 @@
 //! strike, an operation may be refused, and a read may answer an error but nothing wrong; until
 //! the store is reopened without them, that is.
 //!
-//! A `strike` falls once. It goes on counting across reopens and crashes, until it has fallen or
+//! Each fault of a `strike` falls once. It goes on counting across reopens and crashes, until it has fallen or
 //! until `fault off`; 0 is never.
 //!
 //! While the disk is limited by `capacity`, writes may be refused and reads must go on; after

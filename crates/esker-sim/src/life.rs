@@ -12,7 +12,7 @@ use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
 use crate::reaction::Health;
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
-use crate::store::{Machine, Store, Strike};
+use crate::store::{Disarmed, Machine, Store, Strike};
 use crate::verify;
 
 /// Power cuts in the middle of a recovery.
@@ -223,11 +223,11 @@ impl<M: Machine> Runner<M> {
         done()
     }
 
-    pub(crate) fn arm(&mut self, countdown: u64, effect: Effect) -> Told {
+    pub(crate) fn arm(&mut self, falls: &[(u64, Effect)]) -> Told {
         self.is_troubled();
         self.end_strike();
-        self.strike = Some(effect);
-        self.machine.arm(Strike::At { countdown, effect });
+        self.strike = falls.iter().map(|(_, effect)| *effect).collect();
+        self.machine.arm(Strike::At { falls: falls.to_vec(), looks: self.looks });
         done()
     }
 
@@ -253,9 +253,12 @@ impl<M: Machine> Runner<M> {
     }
 
     fn end_strike(&mut self) {
-        if self.strike.take().is_some() && self.machine.disarm().fell {
-            self.reached.count("strike fell");
+        if std::mem::take(&mut self.strike).is_empty() {
+            return;
         }
+        let Disarmed { fell, met } = self.machine.disarm();
+        (0..fell).for_each(|_| self.reached.count("strike fell"));
+        self.met.extend(met);
     }
 
     pub(crate) fn limit(&mut self, free_bytes: u64) -> Told {
@@ -315,7 +318,7 @@ impl<M: Machine> Runner<M> {
             self.model.forget_refused();
         }
         let health = self.store().health();
-        let faults_are_over = self.faults.is_empty() && self.strike.is_none() && !self.limited;
+        let faults_are_over = self.faults.is_empty() && self.strike.is_empty() && !self.limited;
         if faults_are_over && health == Health::Healthy && self.troubled {
             self.reached.count("resume");
             // A failed iterator stays failed.

@@ -102,8 +102,9 @@ pub enum Op {
     Fault(Fault),
     /// `fault off`
     FaultOff,
-    /// `strike 12 eio`: the twelfth operation of the disk from here on
-    Strike { countdown: u64, effect: Effect },
+    /// `strike 12 eio then 3 enospc`: the twelfth operation of the disk from here on, and the third
+    /// behind it
+    Strike { falls: Vec<(u64, Effect)> },
     /// `anew`: another machine with an empty directory
     Anew,
     /// `capacity 3000`: so many more bytes fit on the disk

@@ -115,7 +115,11 @@ fn parse_op(words: &mut Words<'_>) -> Parsed<Op> {
         "fault" if words.take("off") => Op::FaultOff,
         "fault" => Op::Fault(parse_fault(words)?),
         "strike" => {
-            Op::Strike { countdown: words.number("countdown")?, effect: parse_effect(words)? }
+            let mut falls = vec![(words.number("countdown")?, parse_effect(words)?)];
+            while words.take("then") {
+                falls.push((words.number("countdown")?, parse_effect(words)?));
+            }
+            Op::Strike { falls }
         }
         "anew" => Op::Anew,
         "images" => Op::Images { most: words.number("count of images")? },

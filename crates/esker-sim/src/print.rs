@@ -70,7 +70,11 @@ impl fmt::Display for Op {
             Self::Crash { policy, seed } => write!(f, "crash {} {seed}", policy.name()),
             Self::Fault(fault) => write!(f, "fault {fault}"),
             Self::FaultOff => f.write_str("fault off"),
-            Self::Strike { countdown, effect } => write!(f, "strike {countdown} {effect}"),
+            Self::Strike { falls } => {
+                let words: Vec<_> =
+                    falls.iter().map(|(n, effect)| format!("{n} {effect}")).collect();
+                write!(f, "strike {}", words.join(" then "))
+            }
             Self::Anew => f.write_str("anew"),
             Self::Images { most } => write!(f, "images {most}"),
             Self::Capacity { free_bytes } => write!(f, "capacity {free_bytes}"),

@@ -45,7 +45,7 @@ pub struct Outcome {
 /// As the outcome of a run says it.
 pub fn watch<M: Machine>(script: &Script, look: Look) -> Result<Vec<Vec<Met>>, Broken> {
     let mut met = Vec::new();
-    let outcome = play::<M>(script, Some((look, &mut met)), &mut |_, _| {});
+    let outcome = play::<M>(script, Watcher::EachOperation(look, &mut met), &mut |_, _| {});
     outcome.broken.map_or(Ok(met), Err)
 }
 
@@ -120,11 +120,25 @@ enum Reads {
 /// Runs `script` on a new machine. `trace` is told each operation and its answer. A panic of the
 /// store is a difference like any other.
 pub fn run<M: Machine>(script: &Script, trace: &mut dyn FnMut(&str, &str)) -> Outcome {
-    play::<M>(script, None, trace)
+    play::<M>(script, Watcher::Nobody, trace)
 }
 
-/// Who looks on, how closely, and where it notes what each operation did.
-type Watcher<'a> = Option<(Look, &'a mut Vec<Vec<Met>>)>;
+/// Runs `script`, and tells what the disk was asked for once all faults of a strike had fallen, up to
+/// the end of the strike.
+pub fn run_and_look<M: Machine>(script: &Script) -> (Outcome, Vec<Met>) {
+    let mut met = Vec::new();
+    let outcome = play::<M>(script, Watcher::AfterStrikes(&mut met), &mut |_, _| {});
+    (outcome, met)
+}
+
+/// Who looks on, and where it notes what the disk was asked for.
+enum Watcher<'a> {
+    Nobody,
+    /// For each operation of the script, so closely.
+    EachOperation(Look, &'a mut Vec<Vec<Met>>),
+    /// With sites.
+    AfterStrikes(&'a mut Vec<Met>),
+}
 
 fn play<M: Machine>(
     script: &Script,
@@ -137,6 +151,7 @@ fn play<M: Machine>(
     RUNNING.set(true);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut runner = Runner::<M>::new(script);
+        runner.looks = matches!(watcher, Watcher::AfterStrikes(_));
         let ran = runner.run_all(script, &mut watcher, &mut |index, op, answer| match answer {
             Some(answer) => {
                 hasher.update(answer.as_bytes());
@@ -146,6 +161,9 @@ fn play<M: Machine>(
         });
         runner.note_figures();
         reached = std::mem::take(&mut runner.reached);
+        if let Watcher::AfterStrikes(met) = &mut watcher {
+            met.append(&mut runner.met);
+        }
         hasher.update(&runner.machine.digest().to_le_bytes());
         runner.leave();
         ran
@@ -198,7 +216,11 @@ pub(crate) struct Runner<M: Machine> {
     /// The faults that strike from now on.
     pub(crate) faults: Vec<Fault>,
     /// What a strike does that may not have fallen yet.
-    pub(crate) strike: Option<Effect>,
+    pub(crate) strike: Vec<Effect>,
+    /// Whether operations are noted once strikes have fallen.
+    pub(crate) looks: bool,
+    /// Those that were.
+    pub(crate) met: Vec<Met>,
     /// Whether the disk may be full: then writes may be refused, and reads must go on.
     pub(crate) limited: bool,
     /// Whether a fault struck since the store was opened.
@@ -230,7 +252,9 @@ impl<M: Machine> Runner<M> {
             model: Model::new(),
             horizon: Horizon::default(),
             faults: Vec::new(),
-            strike: None,
+            strike: Vec::new(),
+            looks: false,
+            met: Vec::new(),
             limited: false,
             troubled: false,
             lossy: false,
@@ -255,11 +279,11 @@ impl<M: Machine> Runner<M> {
             let line = op.to_string();
             told(index, &line, None);
             let reads = if op.is_read() { Reads::Only } else { Reads::No };
-            if let Some((look, _)) = watcher {
+            if let Watcher::EachOperation(look, _) = watcher {
                 self.machine.arm(Strike::Watch(*look));
             }
             let told_by_store = self.step(op);
-            if let Some((_, met)) = watcher {
+            if let Watcher::EachOperation(_, met) = watcher {
                 met.push(self.machine.disarm().met);
             }
             let answer = self.excuse(told_by_store, reads)?;
@@ -293,7 +317,8 @@ impl<M: Machine> Runner<M> {
     pub(crate) fn is_troubled(&mut self) -> bool {
         if self.machine.struck() > 0 {
             self.troubled = true;
-            let mut effects = self.faults.iter().map(|fault| fault.effect).chain(self.strike);
+            let faults = self.faults.iter().map(|fault| fault.effect);
+            let mut effects = faults.chain(self.strike.iter().copied());
             self.lossy |= effects.any(|effect| effect == Effect::SyncLost);
         }
         self.troubled
@@ -336,7 +361,7 @@ impl<M: Machine> Runner<M> {
             Op::Crash { policy, seed } => self.crash(*policy, *seed),
             Op::Fault(fault) => self.fault(fault),
             Op::FaultOff => self.fault_off(),
-            Op::Strike { countdown, effect } => self.arm(*countdown, *effect),
+            Op::Strike { falls } => self.arm(falls),
             Op::Anew => self.anew(),
             Op::Images { most } => self.images(*most),
             Op::Capacity { free_bytes } => self.limit(*free_bytes),

@@ -95,15 +95,15 @@ pub trait Machine: Sized {
     fn digest(&self) -> u64;
 }
 
-/// A fault at one counted operation, or a look at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Faults at counted operations, or a look at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strike {
-    /// What happens to the `countdown`-th operation from here on.
+    /// What happens to which operations.
     At {
-        /// How many operations, this one included.
-        countdown: u64,
-        /// What happens instead.
-        effect: Effect,
+        /// Each with the operations up to it, itself included, from the one before it on.
+        falls: Vec<(u64, Effect)>,
+        /// Whether operations are noted, with their sites, once all have fallen.
+        looks: bool,
     },
     /// Operations are noted.
     Watch(Look),
@@ -121,8 +121,8 @@ pub enum Look {
 /// What a strike did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disarmed {
-    /// Whether it struck.
-    pub fell: bool,
+    /// How often it struck.
+    pub fell: usize,
     /// The operations that it saw, if it looked.
     pub met: Vec<Met>,
 }

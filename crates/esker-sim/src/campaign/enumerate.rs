@@ -76,7 +76,7 @@ pub fn script_until(sequence: &[usize], operation: Option<u64>, most: u64) -> Sc
     let mut script = script(sequence);
     if let Some(countdown) = operation {
         let last = script.ops.len() - 1;
-        script.ops.insert(last, Op::Strike { countdown, effect: Effect::Stop });
+        script.ops.insert(last, Op::Strike { falls: vec![(countdown, Effect::Stop)] });
     }
     script.ops.push(Op::Images { most });
     script.ops.push("crash lose-all-unsynced 1".parse().expect("a crash is of the language"));

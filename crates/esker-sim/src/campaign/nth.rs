@@ -5,10 +5,15 @@
 //!
 //! ```text
 //! flush:5:12:eio                       the 12th operation of the disk in line 5 fails
+//! flush:5:12:eio:3:enospc              and so does the 3rd behind it
 //! flush:5:12:crash=torn-sectors        the machine stands still there, and is crashed
 //! flush:5:12:crash=torn-sectors:3:eio  and the 3rd operation of its recovery fails
 //! flush:5:12:crash=torn-sectors:3:stop or is the last before another crash
 //! ```
+//!
+//! What the engine does only after a fault is met only then: the operations that follow a fault are
+//! looked at, and where one comes from a place that was not failed in some way yet, it is failed too,
+//! behind the first; and so on, until no place is new.
 //!
 //! Failing the n-th, until nothing falls any more, is SQLite's test of I/O errors.
 
@@ -24,7 +29,7 @@ use crate::fault::Effect;
 use crate::ops::{Op, Policy, Script};
 use crate::reached::Reached;
 use crate::reaction::reaction;
-use crate::run::{Broken, run, watch};
+use crate::run::{Broken, run, run_and_look, watch};
 use crate::store::{Look, Met};
 
 /// A scenario, and what its lines did to the disk when nothing failed.
@@ -50,10 +55,10 @@ pub struct Case {
 }
 
 /// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trial {
-    /// The operation fails so.
-    Fault(Effect),
+    /// The operation fails so, and then others, each so many behind the one before.
+    Fault(Effect, Vec<(u64, Effect)>),
     /// The machine stands still, and is crashed.
     Crash(Policy),
     /// It is crashed, and this happens to an operation of the recovery, counting from 1.
@@ -78,6 +83,8 @@ pub struct Verdict {
     pub fell: bool,
     /// What the run came by.
     pub reached: Reached,
+    /// What the disk was asked for after the last fault.
+    pub met: Vec<Met>,
     /// What is wrong.
     pub broken: Option<Broken>,
 }
@@ -113,7 +120,7 @@ impl Watched {
         let mut policies = Policy::ALL.iter().cycle();
         for (line, operation, met) in self.operations() {
             let case = |trial| Case { scenario: self.scenario.name, line, operation, trial };
-            cases.extend(effects(met).map(|effect| case(Trial::Fault(effect))));
+            cases.extend(effects(met).map(|effect| case(Trial::Fault(effect, Vec::new()))));
             if changes_the_disk(met) {
                 let policies = policies.by_ref().take(crashes);
                 cases.extend(policies.map(|(policy, _)| case(Trial::Crash(*policy))));
@@ -140,46 +147,73 @@ impl Watched {
             .collect()
     }
 
+    /// Further cases: what `met` tells of places behind `case`, in ways that are not among the `pairs`
+    /// yet, to which they are added.
+    pub fn deeper(case: &Case, met: &[Met], pairs: &mut BTreeSet<Pair>) -> Vec<Case> {
+        let Trial::Fault(first, later) = &case.trial else { return Vec::new() };
+        let mut cases = Vec::new();
+        for (met, operation) in met.iter().zip(1..) {
+            for effect in effects(met).filter(|effect| pairs.insert(Pair::new(met, *effect))) {
+                let later = [&later[..], &[(operation, effect)]].concat();
+                cases.push(Case { trial: Trial::Fault(*first, later), ..case.clone() });
+            }
+        }
+        cases
+    }
+
     /// The script of a case of this scenario.
     pub fn script(&self, case: &Case) -> Script {
         let Script { seed, options, ops } = &self.scenario.script;
         let at = case.line - 1;
-        let strike = |effect| Op::Strike { countdown: case.operation, effect };
+        let strike = |effect| Op::Strike { falls: vec![(case.operation, effect)] };
         let crash = |policy| Op::Crash { policy, seed: case.operation };
         let mut script = Script { seed: *seed, options: *options, ops: ops[..at].to_vec() };
-        match case.trial {
-            Trial::Fault(effect) => {
-                script.ops.extend([strike(effect), ops[at].clone()]);
-                let met = self.met(case).filter(|_| is_alone(ops, at));
+        let mut next = at + 1;
+        match &case.trial {
+            Trial::Fault(effect, later) => {
+                let falls = [&[(case.operation, *effect)], &later[..]].concat();
+                script.ops.extend([Op::Strike { falls }, ops[at].clone()]);
+                let met = self.met(case).filter(|_| later.is_empty() && is_alone(ops, at));
                 script.ops.extend(met.map(|met| Op::Health {
-                    one_of: reaction(met.op, met.class, effect).to_vec(),
+                    one_of: reaction(met.op, met.class, *effect).to_vec(),
                 }));
-                script.ops.push(Op::FaultOff);
                 // Half of the cases go on as a program does that knows `resume`, half as one that
-                // does not.
+                // does not; what comes of a fault later on is looked at, too.
                 if case.operation % 2 == 0 {
-                    script.ops.push(Op::Resume);
+                    script.ops.extend([Op::Resume, Op::FaultOff, Op::Resume]);
+                } else {
+                    script.ops.extend(ops.get(at + 1).cloned());
+                    script.ops.push(Op::FaultOff);
+                    next += 1;
                 }
             }
             Trial::Crash(policy) => {
-                script.ops.extend([strike(Effect::Stop), ops[at].clone(), crash(policy)]);
+                script.ops.extend([strike(Effect::Stop), ops[at].clone(), crash(*policy)]);
             }
             Trial::Recovery(policy, countdown, effect) => {
-                let second = Op::Strike { countdown, effect };
-                script.ops.extend([strike(Effect::Stop), ops[at].clone(), second, crash(policy)]);
+                let second = Op::Strike { falls: vec![(*countdown, *effect)] };
+                script.ops.extend([strike(Effect::Stop), ops[at].clone(), second, crash(*policy)]);
                 script.ops.push(Op::FaultOff);
             }
         }
-        script.ops.extend_from_slice(&ops[at + 1..]);
+        script.ops.extend_from_slice(ops.get(next..).unwrap_or_default());
         script
     }
 
     /// Plays a case.
     pub fn play(&self, case: &Case) -> Verdict {
-        let outcome = run::<Simulated>(&self.script(case), &mut |_, _| {});
-        let wanted = if matches!(case.trial, Trial::Recovery(..)) { 2 } else { 1 };
+        let script = self.script(case);
+        let (outcome, met) = match case.trial {
+            Trial::Fault(..) => run_and_look::<Simulated>(&script),
+            _ => (run::<Simulated>(&script, &mut |_, _| {}), Vec::new()),
+        };
+        let wanted = match &case.trial {
+            Trial::Fault(_, later) => 1 + later.len() as u64,
+            Trial::Crash(_) => 1,
+            Trial::Recovery(..) => 2,
+        };
         let fell = outcome.reached.times("strike fell") >= wanted;
-        Verdict { fell, reached: outcome.reached, broken: outcome.broken }
+        Verdict { fell, reached: outcome.reached, met, broken: outcome.broken }
     }
 
     /// Plays the crash of `case` with each operation of its recovery failing in each of `effects`,
@@ -298,11 +332,16 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |effect: Effect| effect.to_string().replace(' ', "=");
         write!(f, "{}:{}:{}:", self.scenario, self.line, self.operation)?;
-        match self.trial {
-            Trial::Fault(effect) => f.write_str(&word(effect)),
+        match &self.trial {
+            Trial::Fault(effect, later) => {
+                f.write_str(&word(*effect))?;
+                later
+                    .iter()
+                    .try_for_each(|(operation, effect)| write!(f, ":{operation}:{}", word(*effect)))
+            }
             Trial::Crash(policy) => write!(f, "crash={}", policy.name()),
             Trial::Recovery(policy, operation, effect) => {
-                write!(f, "crash={}:{operation}:{}", policy.name(), word(effect))
+                write!(f, "crash={}:{operation}:{}", policy.name(), word(*effect))
             }
         }
     }
@@ -318,11 +357,20 @@ impl FromStr for Case {
         let scenario = scenario::all().into_iter().find(|scenario| scenario.name == name);
         let scenario = scenario.with_context(|| format!("no scenario is called {name}"))?.name;
         let effect = |word: &str| match format!("strike 1 {}", word.replace('=', " ")).parse() {
-            Ok(Op::Strike { effect, .. }) => Ok(effect),
+            Ok(Op::Strike { falls }) => Ok(falls[0].1),
             _ => bail!("no effect is called {word}"),
         };
         let trial = match (trial.strip_prefix("crash="), rest) {
-            (None, []) => Trial::Fault(effect(trial)?),
+            (None, rest) => {
+                let mut later = Vec::new();
+                for pair in rest.chunks(2) {
+                    let [operation, word] = pair else {
+                        bail!("a further fault is OPERATION:WHAT")
+                    };
+                    later.push((operation.parse()?, effect(word)?));
+                }
+                Trial::Fault(effect(trial)?, later)
+            }
             (Some(policy), rest) => {
                 let known = Policy::ALL.iter().find(|(_, name)| *name == policy);
                 let policy = known.with_context(|| format!("no crash is called {policy}"))?.0;
@@ -332,7 +380,6 @@ impl FromStr for Case {
                     _ => bail!("a recovery is OPERATION:WHAT"),
                 }
             }
-            (None, _) => bail!("only a crash has a recovery"),
         };
         Ok(Self { scenario, line: line.parse()?, operation: operation.parse()?, trial })
     }
@@ -347,12 +394,13 @@ mod tests {
         for word in [
             "flush:5:12:eio",
             "flush:5:12:short=100",
+            "flush:5:12:short=100:3:eio:1:enospc",
             "sync:1:1:crash=torn-sectors",
             "sync:1:1:crash=newest-kept:3:sync-lost",
         ] {
             assert_eq!(word.parse::<Case>().unwrap().to_string(), word);
         }
-        for word in ["flush", "flop:1:1:eio", "flush:1:1:pop", "flush:1:1:eio:2:eio"] {
+        for word in ["flush", "flop:1:1:eio", "flush:1:1:pop", "flush:1:1:eio:2"] {
             assert!(word.parse::<Case>().is_err(), "{word}");
         }
     }

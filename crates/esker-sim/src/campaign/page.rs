@@ -82,8 +82,8 @@ pub fn page(records: &Path, sources: &Path) -> Result<String> {
     }
     stamped.sort_by_key(|record| (place(&record.campaign), record.command.clone()));
     let mut out = String::from(HEAD);
-    for record in &stamped {
-        section(&mut out, record);
+    for records in stamped.chunk_by(|a, b| a.campaign == b.campaign) {
+        section(&mut out, records);
     }
     unsafe_blocks(&mut out, sources)?;
     Ok(out)
@@ -124,16 +124,23 @@ fn place(campaign: &str) -> usize {
     ABOUT.iter().position(|(name, _)| *name == campaign).unwrap_or(ABOUT.len())
 }
 
-fn section(out: &mut String, record: &Stamped) {
-    let Stamped { date, commit, campaign, command, figures, skipped } = record;
+/// One campaign. What was played in parts is added up.
+fn section(out: &mut String, records: &[Stamped]) {
+    let campaign = &records[0].campaign;
     let about = ABOUT.get(place(campaign)).map_or("", |(_, about)| about);
-    let _ = writeln!(out, "\n## {campaign}\n\n{about}\n");
-    let _ = writeln!(out, "On {date}, at {commit}:\n\n```sh\n{command}\n```\n");
-    let _ = writeln!(out, "| count | of |\n| ---: | --- |");
-    for (name, count) in figures {
-        let _ = writeln!(out, "| {} | {name} |", grouped(*count));
+    let _ = writeln!(out, "\n## {campaign}\n\n{about}\n\n```sh");
+    let mut figures = BTreeMap::<&str, u64>::new();
+    for Stamped { date, commit, command, .. } in records {
+        let _ = writeln!(out, "{command}    # {date}, at {commit}");
     }
-    for reason in skipped {
+    let _ = writeln!(out, "```\n\n| count | of |\n| ---: | --- |");
+    for (name, count) in records.iter().flat_map(|record| &record.figures) {
+        *figures.entry(name).or_default() += count;
+    }
+    for (name, count) in figures {
+        let _ = writeln!(out, "| {} | {name} |", grouped(count));
+    }
+    for reason in records.iter().flat_map(|record| &record.skipped) {
         let _ = writeln!(out, "\nSkipped: {reason}");
     }
 }
@@ -206,14 +213,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_becomes_a_section() {
+    fn the_records_of_a_campaign_become_a_section() {
         let text = r#"{"date": "2026-11-21", "commit": "1a2b3c4", "record": {"campaign": "nth",
             "command": "esker-sim nth", "figures": {"runs": 38322}, "skipped": ["a mount"]}}"#;
         let mut out = String::new();
-        section(&mut out, &parse(text).unwrap());
-        for part in
-            ["## nth", "at 1a2b3c4", "esker-sim nth", "| 38,322 | runs |", "Skipped: a mount"]
-        {
+        let record = parse(text).unwrap();
+        section(&mut out, &[record.clone(), record]);
+        let command = "esker-sim nth    # 2026-11-21, at 1a2b3c4";
+        for part in ["## nth", command, "| 76,644 | runs |", "Skipped: a mount"] {
             assert!(out.contains(part), "{part} in {out}");
         }
         assert!(parse("{}").is_err());

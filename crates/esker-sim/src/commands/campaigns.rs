@@ -132,27 +132,32 @@ impl Nth {
     /// Plays every case of every scenario.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let watched = watched(&self.scenario)?;
-        let pairs: BTreeSet<Pair> = watched.iter().flat_map(Watched::pairs).collect();
-        if self.sites {
-            sites(&pairs).iter().for_each(|(site, ways)| println!("{ways:>3}  {site}"));
-        }
+        let mut pairs: BTreeSet<Pair> = watched.iter().flat_map(Watched::pairs).collect();
+        let at_first = pairs.len();
         let cases = |watched| Watched::cases(watched, self.crashes);
         let count = watched.iter().map(|watched| cases(watched).len()).sum();
         let mut tally = Tally::new("nth", count, "cases");
         tally.record.add("scenarios", watched.len() as u64);
-        tally.record.add("pairs of site and fault", pairs.len() as u64);
-        tally.record.add("sites", sites(&pairs).len() as u64);
         for watched in &watched {
-            let cases = cases(watched);
-            let play = |case: usize| watched.play(&cases[case]);
-            play_all(cases.len(), self.common.jobs, &play, &mut |case, verdict| {
-                tally.bar.inc(1);
-                tally.take(&cases[case], verdict);
-            });
-            if !tally.may_go_on(&self.common) {
-                break;
+            let mut cases = cases(watched);
+            while !cases.is_empty() && tally.may_go_on(&self.common) {
+                let mut deeper = Vec::new();
+                let play = |case: usize| watched.play(&cases[case]);
+                play_all(cases.len(), self.common.jobs, &play, &mut |case, verdict| {
+                    tally.bar.inc(1);
+                    deeper.extend(Watched::deeper(&cases[case], &verdict.met, &mut pairs));
+                    tally.take(&cases[case], verdict);
+                });
+                tally.bar.inc_length(deeper.len() as u64);
+                cases = deeper;
             }
         }
+        if self.sites {
+            sites(&pairs).iter().for_each(|(site, ways)| println!("{ways:>3}  {site}"));
+        }
+        tally.record.add("pairs of site and fault", pairs.len() as u64);
+        tally.record.add("of them met only after a fault", (pairs.len() - at_first) as u64);
+        tally.record.add("sites", sites(&pairs).len() as u64);
         tally.end(&self.common)
     }
 }

@@ -1,26 +1,29 @@
-//! One fault at one counted operation of a simulated disk, and a list of what was met on the way.
+//! Faults at counted operations of a simulated disk, and a list of what was met on the way.
 //!
 //! A campaign that fails every operation of a history once, in every way, counts them in a run
-//! without faults and then strikes the first, the second, and so on. A strike may be carried from
-//! a disk to what a crash made of it, so that it can fall into a recovery.
+//! without faults and then strikes the first, the second, and so on. What the store does only after a
+//! fault is met only then, so a strike may fall again some operations later. A strike may be carried
+//! from a disk to what a crash made of it, so that it can fall into a recovery.
 //!
 //! ```text
 //! Strike::at(12, Fault::Error(Errno::IO))     the twelfth operation from here on fails
+//!     .then(3, Fault::Error(Errno::IO))       and the third one behind it
 //! Strike::never(Look::AtSites)                nothing fails; each operation is noted with its caller
 //! ```
 
 use std::backtrace::Backtrace;
+use std::collections::VecDeque;
 
 use super::faults::{DiskOp, Fault, FileClass};
 use crate::base::names::FileName;
 
-/// A fault that happens once.
+/// Faults that happen once each.
 #[derive(Clone, Debug)]
 pub struct Strike {
-    fault: Fault,
-    /// Operations until it strikes, that one included; 0 once it has, or if it never shall.
-    countdown: u64,
-    fell: bool,
+    /// Those to come, each with the operations until it strikes, that one included, counted from the
+    /// one before it; 0 is never.
+    to_come: VecDeque<(u64, Fault)>,
+    fell: usize,
     look: Look,
     met: Vec<Met>,
 }
@@ -49,36 +52,62 @@ pub struct Met {
 
 impl Strike {
     /// `fault` happens to the `countdown`-th operation from here on, if it can happen to that.
-    pub const fn at(countdown: u64, fault: Fault) -> Self {
-        Self { fault, countdown, fell: false, look: Look::Away, met: Vec::new() }
+    pub fn at(countdown: u64, fault: Fault) -> Self {
+        let to_come = VecDeque::from([(countdown, fault)]);
+        Self { to_come, fell: 0, look: Look::Away, met: Vec::new() }
+    }
+
+    /// And `fault` to the `countdown`-th one behind that.
+    #[must_use]
+    pub fn then(mut self, countdown: u64, fault: Fault) -> Self {
+        self.to_come.push_back((countdown, fault));
+        self
+    }
+
+    /// Operations are noted once nothing more is to come.
+    #[must_use]
+    pub const fn looking(mut self, look: Look) -> Self {
+        self.look = look;
+        self
     }
 
     /// No fault: operations are noted.
     pub const fn never(look: Look) -> Self {
-        Self { fault: Fault::Stop, countdown: 0, fell: false, look, met: Vec::new() }
+        Self { to_come: VecDeque::new(), fell: 0, look, met: Vec::new() }
     }
 
-    /// Whether it happened.
-    pub const fn fell(&self) -> bool {
+    /// How many of them happened.
+    pub const fn fell(&self) -> usize {
         self.fell
     }
 
-    /// The operations since it was armed, in order.
+    /// The operations since nothing more was to come, in order.
     pub fn into_met(self) -> Vec<Met> {
         self.met
     }
 
     /// What shall happen instead of this operation.
     pub(super) fn next(&mut self, op: DiskOp, files: &[FileName]) -> Option<Fault> {
+        let Some((countdown, fault)) = self.to_come.front_mut() else {
+            self.note(op, files);
+            return None;
+        };
+        *countdown = countdown.checked_sub(1)?;
+        if *countdown > 0 {
+            return None;
+        }
+        let falls = fault.can_happen_to(op).then_some(*fault);
+        self.to_come.pop_front();
+        self.fell += usize::from(falls.is_some());
+        falls
+    }
+
+    fn note(&mut self, op: DiskOp, files: &[FileName]) {
         if self.look != Look::Away {
             let class = files.first().map(|name| FileClass::of(*name));
             let site = (self.look == Look::AtSites).then(site);
             self.met.push(Met { op, class, site });
         }
-        let falls = self.countdown == 1 && self.fault.can_happen_to(op);
-        self.countdown = self.countdown.saturating_sub(1);
-        self.fell |= falls;
-        falls.then_some(self.fault)
     }
 }
 
@@ -112,6 +141,15 @@ mod tests {
         let fell = [(); 4].map(|()| plan.next(DiskOp::List, &[]).is_some());
         assert_eq!(fell, [false, true, false, false]);
         assert_eq!(plan.fired(), 1);
+    }
+
+    #[test]
+    fn a_second_fault_is_counted_from_the_first_and_then_operations_are_noted() {
+        let mut plan = armed(Strike::at(2, EIO).then(2, EIO).looking(Look::AtOperations));
+        let fell = [(); 5].map(|()| plan.next(DiskOp::List, &[]).is_some());
+        assert_eq!(fell, [false, true, false, true, false]);
+        let strike = plan.strike_mut().take().unwrap();
+        assert_eq!((strike.fell(), strike.into_met().len()), (2, 1));
     }
 
     #[test]
