@@ -10,6 +10,7 @@
 //! | 5 | the operating system refused: no permission, no space, an I/O error |
 //! | 6 | the store was written by a newer version |
 //! | 7 | a bug of this program |
+//! | 8 | something would be lost, and nobody accepted that: nothing was changed |
 
 use std::fmt;
 use std::io;
@@ -28,7 +29,8 @@ Exit status:
   4  another process has the store open
   5  the operating system refused: no permission, no space, an I/O error
   6  the store was written by a newer version
-  7  a bug of this program";
+  7  a bug of this program
+  8  something would be lost, and nobody accepted that: nothing was changed";
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub enum Failure {
     Missing(String),
     /// A store is damaged, and standard output says how.
     Damaged(String),
+    /// Something would be lost, and standard output says what.
+    NotAccepted(String),
     /// The arguments contradict each other.
     Usage(String),
     /// The store says no.
@@ -74,6 +78,7 @@ impl Failure {
             Self::Missing(_) => 1,
             Self::Damaged(_) => 3,
             Self::Usage(_) => 2,
+            Self::NotAccepted(_) => 8,
             Self::Store(error) => status_of(error.kind()),
             Self::Node(error) => error.kind().map_or(5, status_of),
             Self::Bench(error) => match error {
@@ -95,6 +100,7 @@ impl Failure {
             Self::Bench(_)
             | Self::Missing(_)
             | Self::Damaged(_)
+            | Self::NotAccepted(_)
             | Self::Usage(_)
             | Self::Output(_) => None,
         }
@@ -116,7 +122,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(key) => write!(f, "no such key: {key}"),
-            Self::Usage(text) | Self::Damaged(text) => f.write_str(text),
+            Self::Usage(text) | Self::Damaged(text) | Self::NotAccepted(text) => f.write_str(text),
             Self::Store(error) => write!(f, "{error}"),
             Self::Node(error) => write!(f, "{error}"),
             Self::Bench(error) => write!(f, "{error}"),

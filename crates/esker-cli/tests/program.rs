@@ -4,8 +4,19 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 12] = [
-    "node", "get", "put", "delete", "scan", "levels", "stats", "check", "dump", "verify", "repair",
+const COMMANDS: [&str; 13] = [
+    "node",
+    "get",
+    "put",
+    "delete",
+    "scan",
+    "levels",
+    "stats",
+    "check",
+    "dump",
+    "verify",
+    "repair",
+    "quarantine",
     "bench",
 ];
 
@@ -122,6 +133,52 @@ fn damage_is_status_3() {
     }
     let node = esker(dir.path(), &["node", "--data-dir", "s"]);
     assert_eq!(node.status.code(), Some(3), "{}", stderr(&node));
+}
+
+#[test]
+fn a_damaged_table_leaves_its_store_when_its_loss_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("s");
+    let db = esker::Db::open(&store).unwrap();
+    for (key, value) in [("a", "old"), ("b", "old")] {
+        db.put(key, value).unwrap();
+    }
+    db.compact().unwrap();
+    db.put("b", "new").unwrap();
+    db.flush().unwrap();
+    db.close().unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(&store).unwrap().map(|e| e.unwrap().path()).collect();
+    names.retain(|path| path.extension().is_some_and(|end| end == "sst"));
+    names.sort();
+    let newest = names.last().expect("there are tables");
+    let file = newest.file_name().unwrap().to_str().unwrap();
+    let quarantine = ["quarantine", "--dir", "s", "--file", file];
+    let sound = esker(dir.path(), &quarantine);
+    assert_eq!(sound.status.code(), Some(2), "{}", stderr(&sound));
+    let mut bytes = std::fs::read(newest).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(newest, &bytes).unwrap();
+
+    let verified = esker(dir.path(), &["verify", "--dir", "s", "--full"]);
+    assert_eq!(verified.status.code(), Some(3));
+    assert!(stdout(&verified).starts_with(file), "{}", stdout(&verified));
+    let told = esker(dir.path(), &quarantine);
+    assert_eq!(told.status.code(), Some(8), "{}", stderr(&told));
+    let loss = format!("would be lost: {file}, 1 entry, 0 tombstones among them\n");
+    assert!(stdout(&told).contains(&loss), "{}", stdout(&told));
+    assert!(newest.exists());
+
+    let done = esker(dir.path(), &[&quarantine[..], &["--accept-loss", "--json"]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let done: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
+    assert_eq!((&done["loss"]["first_key"], &done["loss"]["entries"]), (&"b".into(), &1.into()));
+    let aside = done["loss"]["set_aside"].as_str().unwrap();
+    assert_eq!(std::fs::read(store.join(aside)).unwrap(), bytes);
+    let scanned = esker(dir.path(), &["scan", "--dir", "s"]);
+    assert_eq!(stdout(&scanned), "a\told\nb\told\n", "the older value shows again");
+    let again = esker(dir.path(), &[&quarantine[..], &["--accept-loss"]].concat());
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(esker(dir.path(), &["verify", "--dir", "s", "--full"]).status.success());
 }
 
 #[test]

@@ -211,8 +211,8 @@ impl Sample {
         let damaged = |key: &[u8]| {
             findings.iter().any(|finding| match &finding.keys {
                 Some((first, last)) => first.as_slice() <= key && key <= last.as_slice(),
-                // Of a filter or of properties: the table serves nobody.
-                None => true,
+                // Of a filter: the table is read without it.
+                None => false,
             })
         };
         let first = findings.iter().find_map(|finding| finding.keys.as_ref()).map(|keys| &keys.0);

@@ -109,6 +109,18 @@ pub fn repair(from: &dyn Disk, to: &Arc<dyn Disk>, store_id: u64) -> Result<crat
     crate::repair::rebuild::repair_on(from, to, store_id)
 }
 
+/// [`quarantine`](crate::quarantine()) on any disk.
+///
+/// # Errors
+/// As there.
+pub fn quarantine(
+    disk: &Arc<dyn Disk>,
+    file: &str,
+    on_loss: crate::OnLoss,
+) -> Result<crate::Quarantine> {
+    crate::repair::quarantine::quarantine_on(disk, file, on_loss)
+}
+
 /// A table that an explicit flush made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushedTable {

@@ -71,9 +71,11 @@ pub use db::options::{Durability, Options, WriteOptions};
 pub use db::snapshot::Snapshot;
 pub use db::stats::{LevelInfo, Stats};
 pub use read::scan::{Cursor, Iter};
+pub use repair::quarantine::quarantine;
 pub use repair::rebuild::repair;
 pub use repair::report::{
-    Depth, Finding, Loss, RepairReport, RepairedKeyspace, TablePlace, VerifyReport,
+    Depth, Finding, Loss, OnLoss, Quarantine, RepairReport, RepairedKeyspace, TableLoss,
+    TablePlace, VerifyReport,
 };
 pub use repair::verify::verify;
 pub use sstable::Compression;

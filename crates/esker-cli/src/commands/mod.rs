@@ -3,7 +3,7 @@
 //! - [`node`]: the node
 //! - [`entries`]: `get`, `put`, `delete`, `scan`
 //! - [`pictures`]: `levels`, `stats`, `check`, `dump`
-//! - [`repair`]: `verify`, `repair`: stores that are damaged
+//! - [`repair`]: `verify`, `repair`: stores that are damaged; [`quarantine`]: one table of them
 //! - [`bench`]: workloads, measured
 //!
 //! The examples in the help are run by a test, and their output is compared.
@@ -21,6 +21,7 @@ mod bench;
 mod entries;
 mod node;
 mod pictures;
+mod quarantine;
 mod repair;
 
 /// What the program can do.
@@ -37,6 +38,7 @@ pub enum Command {
     Dump(pictures::Dump),
     Verify(repair::Verify),
     Repair(repair::Repair),
+    Quarantine(quarantine::Quarantine),
     Bench(bench::Bench),
 }
 
@@ -55,6 +57,7 @@ impl Command {
             Self::Dump(command) => command.run(out),
             Self::Verify(command) => command.run(out),
             Self::Repair(command) => command.run(out),
+            Self::Quarantine(command) => command.run(out),
             Self::Bench(command) => command.run(out),
         }
     }

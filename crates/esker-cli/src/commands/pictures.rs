@@ -93,9 +93,10 @@ impl Stats {
         for range in &stats.corrupt_ranges {
             let show = |key: &Vec<u8>| Syntax::Text.show(key);
             let (first, last) = (show(&range.first_key), show(&range.last_key));
+            let readable = if range.is_readable { " (readable)" } else { "" };
             writeln!(
                 out,
-                "  {:?} L{} {first} to {last}: {}",
+                "  {:?} L{} {first} to {last}{readable}: {}",
                 range.keyspace, range.level, range.error
             )?;
         }

@@ -56,16 +56,7 @@ impl Verify {
     }
 
     fn print(&self, report: &VerifyReport, out: &mut dyn Write) -> Result<(), Failure> {
-        for Finding { file, offset, part, expected, found, table, keys, .. } in &report.findings {
-            writeln!(out, "{file} at {offset}: {part}: expected {expected}, found {found}")?;
-            if let Some(table) = table {
-                writeln!(out, "  a table of keyspace {:?} in L{}", table.keyspace, table.level)?;
-            }
-            if let Some((first, last)) = keys {
-                let (first, last) = (self.spelling.show(first), self.spelling.show(last));
-                writeln!(out, "  with keys from {first} to {last}")?;
-            }
-        }
+        print_findings(&report.findings, &self.spelling, out)?;
         for note in &report.notes {
             writeln!(out, "note: {note}")?;
         }
@@ -82,22 +73,8 @@ impl Verify {
     }
 
     fn as_json(&self, report: &VerifyReport) -> Value {
-        let finding = |finding: &Finding| {
-            let key = |key: &Vec<u8>| self.spelling.show(key);
-            json!({
-                "file": finding.file,
-                "offset": finding.offset,
-                "part": finding.part,
-                "expected": finding.expected,
-                "found": finding.found,
-                "keyspace": finding.table.as_ref().map(|table| &table.keyspace),
-                "level": finding.table.as_ref().map(|table| table.level),
-                "first_key": finding.keys.as_ref().map(|(first, _)| key(first)),
-                "last_key": finding.keys.as_ref().map(|(_, last)| key(last)),
-            })
-        };
         json!({
-            "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+            "findings": findings_json(&report.findings, &self.spelling),
             "full": self.full,
             "tables": report.tables,
             "table_bytes": report.table_bytes,
@@ -105,6 +82,44 @@ impl Verify {
             "notes": report.notes,
         })
     }
+}
+
+/// Each finding with its place, and the keys that it may have taken.
+pub(super) fn print_findings(
+    findings: &[Finding],
+    spelling: &Spelling,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    for Finding { file, offset, part, expected, found, table, keys, .. } in findings {
+        writeln!(out, "{file} at {offset}: {part}: expected {expected}, found {found}")?;
+        if let Some(table) = table {
+            writeln!(out, "  a table of keyspace {:?} in L{}", table.keyspace, table.level)?;
+        }
+        if let Some((first, last)) = keys {
+            let (first, last) = (spelling.show(first), spelling.show(last));
+            writeln!(out, "  with keys from {first} to {last}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The same as JSON.
+pub(super) fn findings_json(findings: &[Finding], spelling: &Spelling) -> Vec<Value> {
+    let finding = |finding: &Finding| {
+        let key = |key: &Vec<u8>| spelling.show(key);
+        json!({
+            "file": finding.file,
+            "offset": finding.offset,
+            "part": finding.part,
+            "expected": finding.expected,
+            "found": finding.found,
+            "keyspace": finding.table.as_ref().map(|table| &table.keyspace),
+            "level": finding.table.as_ref().map(|table| table.level),
+            "first_key": finding.keys.as_ref().map(|(first, _)| key(first)),
+            "last_key": finding.keys.as_ref().map(|(_, last)| key(last)),
+        })
+    };
+    findings.iter().map(finding).collect()
 }
 
 /// Make a new store of all that can be read of a damaged one
@@ -227,7 +242,7 @@ impl Repair {
 }
 
 /// `1 table`, `2 tables`, `2 losses`.
-fn counted(n: u64, what: &str) -> String {
+pub(super) fn counted(n: u64, what: &str) -> String {
     match (n, what.ends_with('s')) {
         (1, _) => format!("1 {what}"),
         (_, true) => format!("{n} {what}es"),

@@ -9,6 +9,7 @@
 //! 000000000014.log      a log segment
 //! 000000000017.sst      a table
 //! 000000000013.spare    a log segment waiting to be used again
+//! 000000000017.quarantined    a damaged table that was taken out of the store; nobody reads it
 //! ```
 //!
 //! All numbers come from one counter and are never used twice. Parsing is strict: a name that
@@ -37,6 +38,9 @@ pub enum FileName {
     Table(TableId),
     /// A former log segment, to be used again under a new number.
     Spare(u64),
+    /// A damaged table that was taken out of the store, for its owner to look at or to delete;
+    /// empty: one that is about to be.
+    Quarantined(TableId),
 }
 
 impl FileName {
@@ -57,6 +61,7 @@ impl FileName {
                         "log" => Self::Log(SegmentNo(number)),
                         "sst" => Self::Table(TableId(number)),
                         "spare" => Self::Spare(number),
+                        "quarantined" => Self::Quarantined(TableId(number)),
                         _ => return None,
                     }
                 }
@@ -71,7 +76,8 @@ impl FileName {
             Self::Manifest(n)
             | Self::Spare(n)
             | Self::Log(SegmentNo(n))
-            | Self::Table(TableId(n)) => Some(n),
+            | Self::Table(TableId(n))
+            | Self::Quarantined(TableId(n)) => Some(n),
             Self::Current | Self::CurrentTmp | Self::Lock | Self::Reserve => None,
         }
     }
@@ -88,6 +94,7 @@ impl fmt::Display for FileName {
             Self::Log(n) => write!(f, "{:012}.log", n.0),
             Self::Table(n) => write!(f, "{:012}.sst", n.0),
             Self::Spare(n) => write!(f, "{n:012}.spare"),
+            Self::Quarantined(n) => write!(f, "{:012}.quarantined", n.0),
         }
     }
 }
@@ -108,6 +115,7 @@ mod tests {
             FileName::Log(SegmentNo(14)),
             FileName::Table(TableId(1_234_567_890_123)),
             FileName::Spare(0),
+            FileName::Quarantined(TableId(17)),
         ] {
             assert_eq!(FileName::parse(&name.to_string()), Some(name));
         }

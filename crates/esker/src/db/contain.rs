@@ -9,6 +9,14 @@
 //! damage before somebody needs the data: it reads all tables, slowly, past the cache, and marks.
 //! A mark goes when its table is checked again and nothing is wrong with it: by a scrub, by `check`,
 //! or when somebody asks for a compaction. A device that lied once is not held against the data.
+//!
+//! Damage of a filter takes no key: reads go on without it, and so do merges, which make a new one.
+//! It is told all the same.
+//!
+//! A scrub is a call, its rate a constant, and each one reads all tables from the first on: the
+//! store makes none of its own accord, and a place to go on at is not kept. When it suits is known
+//! to who runs the store, and to ask would cost an option; a place that outlives the process would
+//! cost an edit of the manifest every few seconds, about tables that merges rewrite anyway.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +28,7 @@ use crate::base::limits::LEVELS;
 use crate::base::names::FileName;
 use crate::base::sync::{AtomicBool, AtomicU64};
 use crate::db::store::{KeyspaceCore, Store};
-use crate::sstable::Table;
+use crate::sstable::{Table, TableDamage};
 
 /// A scrub reads so many bytes a second.
 const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
@@ -28,7 +36,7 @@ const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
 /// It pauses when it is so far ahead of that.
 const SCRUB_PAUSE_NANOS_MIN: u64 = 5_000_000;
 
-/// Keys whose reads may answer an error, because a table is damaged.
+/// Keys of a table that is damaged.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CorruptRange {
@@ -42,6 +50,9 @@ pub struct CorruptRange {
     pub first_key: Vec<u8>,
     /// The last key.
     pub last_key: Vec<u8>,
+    /// Whether they can be read all the same: a filter is damaged, and is not asked. The next merge
+    /// that rewrites the table makes a new one.
+    pub is_readable: bool,
     /// What is wrong, and where.
     pub error: Error,
 }
@@ -103,9 +114,10 @@ impl KeyspaceCore {
     pub fn damage(&self, levels: Range<usize>) -> Option<Error> {
         let damaged = self.tables(levels).into_iter().filter(|(_, table)| table.is_damaged());
         let first = damaged.flat_map(|(_, table)| table.damage()).next();
-        first.map(|(error, _)| {
-            error.context(
-                "a damaged table is not merged: restore it from a copy, or repair the store",
+        first.map(|damage| {
+            damage.error.context(
+                "a damaged table is not merged: restore it from a copy, repair the store, or \
+                 quarantine the table",
             )
         })
     }
@@ -119,31 +131,34 @@ impl KeyspaceCore {
 }
 
 impl Store {
-    /// All ranges of keys that may not be readable, over all keyspaces.
+    /// All ranges of keys that damage is known of, over all keyspaces; readable ones last.
     pub fn corrupt_ranges(&self) -> Vec<CorruptRange> {
         let cores: Vec<_> = self.structure().keyspaces.values().cloned().collect();
         let mut ranges = Vec::new();
         for core in cores {
             for (level, table) in core.tables(0..LEVELS) {
-                if !table.is_damaged() {
-                    continue;
-                }
-                ranges.extend(table.damage().into_iter().map(|(error, keys)| CorruptRange {
-                    keyspace: core.name.clone(),
-                    level,
-                    file: FileName::Table(table.summary().id).to_string(),
-                    first_key: keys.lo().to_vec(),
-                    last_key: keys.hi().to_vec(),
-                    error,
+                let all = &table.summary().range;
+                ranges.extend(table.damage().into_iter().map(|TableDamage { error, keys }| {
+                    let range = keys.as_ref().unwrap_or(all);
+                    CorruptRange {
+                        keyspace: core.name.clone(),
+                        level,
+                        file: FileName::Table(table.summary().id).to_string(),
+                        first_key: range.lo().to_vec(),
+                        last_key: range.hi().to_vec(),
+                        is_readable: keys.is_none(),
+                        error,
+                    }
                 }));
             }
         }
+        ranges.sort_by_key(|range| range.is_readable);
         ranges
     }
 
     /// Checks marked tables again: a mark goes where nothing is wrong any more.
     pub fn look_at_damage_again(&self) {
-        for table in self.all_tables().iter().filter(|table| table.is_damaged()) {
+        for table in self.all_tables().iter().filter(|table| !table.damage().is_empty()) {
             // What is still wrong stays marked, and whoever needs the table hears of it.
             let _ = table.verify();
         }

@@ -21,7 +21,7 @@ pub(crate) fn dump(path: &Path) -> Result<String> {
     let disk = crate::vfs::os::OsDisk::open_dir(dir)?;
     let file = disk.open(name)?;
     match name {
-        FileName::Table(_) => crate::sstable::describe(&*file),
+        FileName::Table(_) | FileName::Quarantined(_) => crate::sstable::describe(&*file),
         FileName::Log(_) => crate::wal::describe(&file, &mut print_ops),
         FileName::Manifest(_) => crate::version::describe(&file),
         FileName::Current | FileName::CurrentTmp => read_text(&*file),

@@ -30,7 +30,8 @@ pub enum HealthState {
     /// Everything works.
     Healthy,
     /// Tables are damaged: reads of the keys in [`Stats::corrupt_ranges`](crate::Stats), and merges
-    /// of these tables, answer `Corruption`; everything else works. This is the first damage.
+    /// of these tables, answer `Corruption`, but where a range says that it is readable; everything
+    /// else works. This is the first damage.
     CorruptRanges(Error),
     /// A flush or a merge has failed three times in a row, with this error. Reads and writes go on
     /// until memtables have no room; the work is tried again after a second of writes, then two, and

@@ -7,7 +7,8 @@
 //! 4  read the log                   into memtables, up to the crash; damage is an error
 //! 5  write a new manifest           with the exact lengths of the segments it relies on
 //! 6  create a new log segment       nothing ever appends to a file of an earlier process
-//! 7  remove what nothing names      tables of unfinished jobs, old manifests, discarded logs
+//! 7  remove what nothing names      tables of unfinished jobs, old manifests, discarded logs;
+//!                                   a table that a quarantine took out is set aside instead
 //! 8  start the background workers
 //! ```
 //!
@@ -46,13 +47,6 @@ use crate::sstable::Table;
 use crate::version::{FixedOptions, Found, Manifest, StoreState, Version, read_manifest};
 use crate::vfs::{Disk, Listing};
 use crate::wal::{Log, LogPosition, LogState, SealedSegment, recover};
-
-/// After a crash file numbers go on this much further: further than any process can have counted
-/// since the last edit that reached the disk, so that no number is ever used twice.
-const NUMBERS_SKIPPED_AFTER_A_CRASH: u64 = 1 << 20;
-
-/// No store counts its files this far: a file with such a number is not one that it made.
-const FILE_NUMBERS_MAX: u64 = 1 << 62;
 
 /// No store writes this often, half of all sequence numbers there are: one that was found counted so
 /// far is damaged, and those that are left last for every write to come.
@@ -191,7 +185,7 @@ fn read_log(
     while segments.front().is_some_and(|s| s.is_flushed(oldest)) {
         segments.pop_front();
     }
-    let manifest_number = first_free_number(&state, manifest_number, listing)?;
+    let manifest_number = state.first_free_number(manifest_number, listing)?;
     let log_number = SegmentNo(manifest_number + 1);
     state.next_file = log_number.0 + 1;
     state.last_seq = next_seq.minus_one();
@@ -213,24 +207,6 @@ fn next_seq(state: &StoreState, of_log: Option<SeqNo>, manifest_number: u64) -> 
         return Err(Error::corrupt(name, 0, "last sequence number", expected, found));
     }
     Ok(of_log.unwrap_or(SeqNo::ZERO).max(state.last_seq.plus(1)))
-}
-
-/// The first number for files of this process. A clean close leaves `live_from == next_file`.
-fn first_free_number(state: &StoreState, manifest_number: u64, listing: &Listing) -> Result<u64> {
-    let numbered = listing.files.iter().filter_map(|(name, _)| Some((name.number()?, *name)));
-    let highest = numbered.max();
-    let manifest = (state.next_file, FileName::Manifest(manifest_number));
-    let mut counted = highest.into_iter().chain([manifest]);
-    if let Some((number, name)) = counted.find(|(number, _)| *number >= FILE_NUMBERS_MAX) {
-        let expected = format!("below {FILE_NUMBERS_MAX}");
-        return Err(Error::corrupt(name, 0, "file number", expected, number));
-    }
-    let free = state.next_file.max(highest.map_or(0, |(number, _)| number + 1));
-    if state.log.live_from.0 == state.next_file {
-        Ok(free)
-    } else {
-        Ok(free.saturating_add(NUMBERS_SKIPPED_AFTER_A_CRASH))
-    }
 }
 
 /// Inserts what no table holds yet of one batch; returns the batch's last sequence number.
@@ -446,20 +422,26 @@ impl Store {
         let tables = keyspaces.flat_map(|keyspace| keyspace.version.tables());
         let mut live_tables: Vec<_> = tables.map(|(_, meta)| meta.id).collect();
         live_tables.sort_unstable();
+        let is_live = |id| live_tables.binary_search(id).is_ok();
         let strangers: Vec<_> = listing
             .files
             .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| match name {
+            .filter(|(name, bytes)| match name {
                 FileName::Current | FileName::Lock | FileName::Reserve => false,
                 FileName::CurrentTmp | FileName::Spare(_) => true,
                 FileName::Manifest(number) => *number != manifest.number(),
                 FileName::Log(number) => !structure.segments.iter().any(|s| s.number == *number),
-                FileName::Table(id) => live_tables.binary_search(id).is_err(),
+                FileName::Table(id) => !is_live(id),
+                // Of a quarantine that did not come to its edit.
+                FileName::Quarantined(id) => *bytes == 0 && is_live(id),
             })
+            .map(|(name, _)| *name)
             .collect();
         drop(structure);
-        strangers.iter().try_for_each(|name| self.disk.remove(*name))
+        strangers.iter().try_for_each(|name| match awaits_quarantine(listing, *name) {
+            Some(aside) => self.disk.rename(*name, aside),
+            None => self.disk.remove(*name),
+        })
     }
 
     /// Sets space aside for a manifest when the disk is full. Without it the store works too.
@@ -481,6 +463,14 @@ impl Store {
         let mut file = self.disk.create(FileName::Reserve)?;
         file.append(&vec![0; usize::try_from(bytes).unwrap_or(usize::MAX).min(16 << 20)])
     }
+}
+
+/// The name under which a table that is in no level any more is set aside, if the quarantine that
+/// took it out did not come to that: see `repair::quarantine`.
+fn awaits_quarantine(listing: &Listing, name: FileName) -> Option<FileName> {
+    let FileName::Table(id) = name else { return None };
+    let aside = FileName::Quarantined(id);
+    listing.files.contains(&(aside, 0)).then_some(aside)
 }
 
 impl Settings {

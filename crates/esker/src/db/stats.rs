@@ -86,8 +86,8 @@ pub struct Stats {
     pub snapshots: u64,
     /// The whole store: what works.
     pub health: HealthState,
-    /// The whole store: keys that may not be readable, as far as reads, checks and scrubs have
-    /// found out since it was opened.
+    /// The whole store: keys of damaged tables, most of them not readable, as far as reads, checks
+    /// and scrubs have found out since it was opened.
     pub corrupt_ranges: Vec<CorruptRange>,
     /// The whole store: how far a [scrub](crate::Db::scrub) has come.
     pub scrub: ScrubStats,

@@ -2,9 +2,10 @@
 //!
 //! - [`verify`](mod@verify): everything that is wrong with it; changes nothing
 //! - [`rebuild`](mod@rebuild): everything that can be read of it, as a new store elsewhere
+//! - [`quarantine`](mod@quarantine): takes a damaged table out of it, and says what goes with it
 //! - `parts`: which tables and logs there are, with or without a manifest
 //! - `merge`: their entries in order, the newest version of each key
-//! - [`report`]: what both have to say
+//! - [`report`]: what they have to say
 //!
 //! A repair never writes to the store that it reads. It makes a new one in an empty directory, of
 //! tables alone, and puts its `CURRENT` there last: so a repair that is interrupted leaves the old
@@ -17,6 +18,9 @@
 //! Invariants:
 //!
 //! - **F1** A repaired keyspace has each key once, in order, and no tombstone.
+//!
+//! A quarantine is the one thing here that changes a store: one edit of its manifest, and the name of
+//! one file.
 //!
 //! Threads: one, the caller's. Both directories stay locked meanwhile.
 //!
@@ -35,6 +39,7 @@ use crate::vfs::{Disk, Listing, LockGuard};
 
 mod merge;
 mod parts;
+pub mod quarantine;
 pub mod rebuild;
 pub mod report;
 pub mod verify;

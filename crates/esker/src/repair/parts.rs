@@ -62,11 +62,12 @@ pub struct TablePart {
 impl Parts {
     /// Finds all there is; tells `report` what there is not.
     pub fn gather(disk: &dyn Disk, listing: &Listing, report: &mut RepairReport) -> Result<Self> {
+        let set_aside = listing.files.iter().map(|(name, _)| name);
+        let set_aside = set_aside.filter(|name| matches!(name, FileName::Quarantined(_)));
+        report.notes.extend(set_aside.map(|name| format!("{name}: quarantined, and not read")));
+        // A device that lied once is asked again.
         let read = || read_manifest(disk, listing);
-        let found = read().or_else(|error| match error.kind() {
-            ErrorKind::Io => read(),
-            _ => Err(error),
-        });
+        let found = read().or_else(|_| read());
         match found {
             Ok(Found::Store { state, .. }) => {
                 let mut parts = Self::of_state(&state);
@@ -233,10 +234,7 @@ impl Parts {
                     self.replay(Some(state), first, ops, at)
                 })
             };
-            match examine().or_else(|error| match error.kind() {
-                ErrorKind::Io => examine(),
-                _ => Err(error),
-            }) {
+            match examine().or_else(|_| examine()) {
                 Ok(log) => {
                     report.log_records = log.records;
                     return Ok(());
@@ -251,7 +249,7 @@ impl Parts {
         let note = &mut |loss: LogLoss| losses.push(loss);
         report.log_records = wal::salvage(disk, store_id, log, &mut replay, note)?;
         report.losses.extend(losses.into_iter().map(|lost| {
-            let mut loss = Loss::of(FileName::Current, &lost.error);
+            let mut loss = Loss::at(FileName::Log(lost.at.segment), lost.at.offset, &lost.error);
             loss.first_seq = lost.first.map(SeqNo::get);
             loss.last_seq = lost.last.map(SeqNo::get);
             loss

@@ -1,4 +1,4 @@
-//! What `verify` and `repair` have to say: plain values, for a person or a program.
+//! What `verify`, `repair` and `quarantine` have to say: plain values, for a person or a program.
 
 use crate::base::error::{Corruption, Error};
 use crate::base::names::FileName;
@@ -115,10 +115,63 @@ pub struct Loss {
     pub entries_lost: Option<u64>,
 }
 
+/// What [`quarantine`](crate::quarantine) may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnLoss {
+    /// Say what would be lost, and change nothing.
+    Tell,
+    /// Take the table out of the store, and what it held with it.
+    Accept,
+}
+
+/// What [`quarantine`](crate::quarantine) did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Quarantine {
+    /// Nothing, because the loss was not accepted.
+    WouldLose(TableLoss),
+    /// The table is out of the store.
+    Lost(TableLoss),
+    /// The table was out of the store before; its file is set aside now, if it was not.
+    LostBefore,
+}
+
+/// A table that is no part of its store any more, or would be none.
+///
+/// In the range of its keys the store lacks the table's entries, and may show older values of keys
+/// and keys that were deleted: what is lost may have superseded them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableLoss {
+    /// The name of its file inside the store's directory.
+    pub file: String,
+    /// The name under which the file is set aside.
+    pub set_aside: String,
+    /// Where the table was.
+    pub table: TablePlace,
+    /// Its first and its last key.
+    pub keys: (Vec<u8>, Vec<u8>),
+    /// Its entries, as the manifest counts them.
+    pub entries: u64,
+    /// Those of them that are tombstones.
+    pub tombstones: u64,
+    /// The lowest sequence number of an entry.
+    pub first_seq: u64,
+    /// The highest sequence number of an entry.
+    pub last_seq: u64,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+}
+
 impl Finding {
     /// What an error of `file` says.
     pub(super) fn of(file: FileName, error: &Error) -> Self {
-        let place = place_of(file, error);
+        Self::at(file, 0, error)
+    }
+
+    /// The same, from `offset` on, unless the error knows better.
+    pub(super) fn at(file: FileName, offset: u64, error: &Error) -> Self {
+        let place = place_of(file, offset, error);
         Self {
             file: place.file,
             offset: place.offset,
@@ -140,7 +193,12 @@ impl Finding {
 impl Loss {
     /// The loss of something in `file`, of which nothing is known but the error.
     pub(super) fn of(file: FileName, error: &Error) -> Self {
-        let place = place_of(file, error);
+        Self::at(file, 0, error)
+    }
+
+    /// The same, from `offset` on, unless the error knows better.
+    pub(super) fn at(file: FileName, offset: u64, error: &Error) -> Self {
+        let place = place_of(file, offset, error);
         Self {
             what: format!("{}: expected {}, found {}", place.part, place.expected, place.found),
             file: place.file,
@@ -156,11 +214,11 @@ impl Loss {
     }
 }
 
-/// Where damage is; a file that the system does not let be read is damaged from its front on.
-fn place_of(file: FileName, error: &Error) -> Corruption {
+/// Where damage is; a file that the system does not let be read is damaged from `offset` on.
+fn place_of(file: FileName, offset: u64, error: &Error) -> Corruption {
     error.corruption().cloned().unwrap_or_else(|| Corruption {
         file: file.to_string(),
-        offset: 0,
+        offset,
         part: "reading".into(),
         expected: "bytes".to_owned(),
         found: error.to_string(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::base::batch::decode_ops;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::key::SegmentNo;
+use crate::base::key::TableId;
 use crate::base::names::FileName;
 use crate::repair::report::{Depth, Finding, TablePlace, VerifyReport};
 use crate::repair::{lock_store, open_existing, require_store};
@@ -48,8 +48,18 @@ pub(crate) fn verify_file(
     let listing = disk.list()?;
     require_store(disk, &listing)?;
     let _lock = lock_store(disk, &listing)?;
-    let mut check = Check { disk, depth, listing: &listing, only, report: VerifyReport::default() };
-    match read_manifest(disk, &listing) {
+    look(disk, &listing, depth, only)
+}
+
+/// The same where the caller holds others off.
+pub(super) fn look(
+    disk: &dyn Disk,
+    listing: &Listing,
+    depth: Depth,
+    only: Option<FileName>,
+) -> Result<VerifyReport> {
+    let mut check = Check { disk, depth, listing, only, report: VerifyReport::default() };
+    match read_manifest(disk, listing) {
         Ok(Found::Store { state, manifest_number }) => {
             check.tables(&state)?;
             if only.is_none_or(|only| matches!(only, FileName::Log(_))) {
@@ -199,7 +209,7 @@ impl Check<'_> {
                 .into_iter()
                 .try_for_each(|(segment, error)| self.found(FileName::Log(segment), error));
         }
-        let mut last = SegmentNo(0);
+        let mut last = state.log.live_from;
         let examined = examine(self.disk, state.store_id, &state.log, &mut |_, ops, position| {
             last = position.segment;
             check_keyspaces(state, ops, position)
@@ -212,14 +222,17 @@ impl Check<'_> {
             Err(error) => error,
         };
         let first = Finding::of(FileName::Log(last), &error);
-        self.add(error.kind(), &error, first.clone())?;
         let mut losses = Vec::new();
         let log = Some(&state.log);
         let note = &mut |loss: LogLoss| losses.push(loss);
         let read = salvage(self.disk, state.store_id, log, &mut |_, _, _| Ok(()), note)?;
         self.report.log_records = read;
+        // Of a file that cannot be read the salvage knows which one it is, and from where on.
+        if error.corruption().is_some() || losses.is_empty() {
+            self.add(error.kind(), &error, first.clone())?;
+        }
         for loss in losses {
-            let finding = Finding::of(FileName::Log(last), &loss.error);
+            let finding = Finding::at(FileName::Log(loss.at.segment), loss.at.offset, &loss.error);
             if (&finding.file, finding.offset) != (&first.file, first.offset) {
                 self.report.findings.push(finding);
             }
@@ -232,8 +245,13 @@ impl Check<'_> {
         let tables = state.keyspaces.values().flat_map(|keyspace| keyspace.version.tables());
         let mut live: Vec<_> = tables.map(|(_, meta)| meta.id).collect();
         live.sort_unstable();
-        let is_unused = |name: &FileName| match name {
-            FileName::Table(id) => live.binary_search(id).is_err(),
+        let is_live = |id: &TableId| live.binary_search(id).is_ok();
+        let files = &self.listing.files;
+        // Neither may a quarantine have come to its end, nor to its edit.
+        let is_set_aside = |id| files.contains(&(FileName::Quarantined(id), 0));
+        let is_unused = |(name, bytes): &&(FileName, u64)| match name {
+            FileName::Table(id) => !is_live(id) && !is_set_aside(*id),
+            FileName::Quarantined(id) => *bytes == 0 && is_live(id),
             FileName::Manifest(number) => *number != manifest,
             FileName::CurrentTmp | FileName::Spare(_) => true,
             FileName::Log(segment) => {
@@ -242,9 +260,14 @@ impl Check<'_> {
             }
             FileName::Current | FileName::Lock | FileName::Reserve => false,
         };
-        let unused = self.listing.files.iter().filter(|(name, _)| is_unused(name));
-        let notes = unused.map(|(name, _)| format!("{name}: unused, the next open removes it"));
-        self.report.notes.extend(notes);
+        for file in files {
+            let name = file.0;
+            if is_unused(&file) {
+                self.report.notes.push(format!("{name}: unused, the next open removes it"));
+            } else if matches!(name, FileName::Quarantined(_)) {
+                self.report.notes.push(format!("{name}: set aside by a quarantine"));
+            }
+        }
     }
 
     fn looks_at(&self, name: FileName) -> bool {

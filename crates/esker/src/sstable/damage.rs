@@ -3,6 +3,10 @@
 //! A read that meets damage answers it and notes it here, with the keys that it takes, if the same
 //! bytes are wrong a second time: what was spoiled on its way from the device is no damage. A check
 //! of the whole table replaces what was noted by what it finds, nothing included.
+//!
+//! A filter is an aid: where a page of it is damaged, searches look into the table without asking it.
+//! That is noted too, as damage that takes no key, and a merge, which makes a new filter, may have
+//! the table.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -24,9 +28,11 @@ const NOTED_MAX: usize = 64;
 /// The damage of one table.
 #[derive(Default)]
 pub(super) struct Damages {
-    /// Whether there is any: asked often, and without the lock.
-    is_any: AtomicBool,
+    /// Whether there is any that takes keys: asked often, and without the lock.
+    takes_keys: AtomicBool,
     noted: Mutex<Vec<TableDamage>>,
+    /// Pages of the filter that are not asked any more.
+    filter_pages: Mutex<Vec<u32>>,
 }
 
 impl Damages {
@@ -36,33 +42,50 @@ impl Damages {
         let place = damage.error.corruption().map(|place| place.offset);
         let is_known =
             noted.iter().any(|known| known.error.corruption().map(|at| at.offset) == place);
+        if damage.keys.is_some() {
+            self.takes_keys.store(true, Ordering::Release);
+        }
         if !is_known && noted.len() < NOTED_MAX {
             noted.push(damage);
         }
-        self.is_any.store(true, Ordering::Release);
     }
 
     /// Replaces all.
     pub(super) fn set(&self, mut found: Vec<TableDamage>) {
-        found.truncate(NOTED_MAX);
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_any.store(!found.is_empty(), Ordering::Release);
+        let takes_keys = found.iter().any(|damage| damage.keys.is_some());
+        self.takes_keys.store(takes_keys, Ordering::Release);
+        found.truncate(NOTED_MAX);
         *noted = found;
+        // A page that is still damaged is found so by the next search that needs it.
+        self.filter_pages.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether this page of the filter is known to be damaged: for who did not find it in memory.
+    pub(super) fn has_filter_page(&self, page: u32) -> bool {
+        self.filter_pages.lock().unwrap_or_else(PoisonError::into_inner).contains(&page)
+    }
+
+    fn add_filter_page(&self, page: u32) {
+        let mut pages = self.filter_pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pages.contains(&page) {
+            pages.push(page);
+        }
     }
 }
 
 impl Table {
-    /// Whether something is known to be wrong with it.
+    /// Whether it is known to have lost entries.
     pub fn is_damaged(&self) -> bool {
-        self.damages.is_any.load(Ordering::Acquire)
+        self.damages.takes_keys.load(Ordering::Acquire)
     }
 
-    /// What is known to be wrong with it, each with the keys whose reads it may spoil.
-    pub fn damage(&self) -> Vec<(Error, KeyRange)> {
+    /// What is known to be wrong with it; what takes no key is last.
+    pub fn damage(&self) -> Vec<TableDamage> {
         let noted = self.damages.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = &self.summary().range;
-        let keys = |damage: &TableDamage| damage.keys.clone().unwrap_or_else(|| all.clone());
-        noted.iter().map(|damage| (damage.error.clone(), keys(damage))).collect()
+        let mut damage = noted.clone();
+        damage.sort_by_key(|damage| damage.keys.is_none());
+        damage
     }
 
     /// After a read of a page that failed.
@@ -71,7 +94,14 @@ impl Table {
         if error.kind() != ErrorKind::Corruption || self.read_again(number, span).is_ok() {
             return;
         }
-        self.damages.add(TableDamage { error: error.clone(), keys: self.keys_of(number) });
+        let keys = match number {
+            PageNo::Filter(page) => {
+                self.damages.add_filter_page(page);
+                None
+            }
+            _ => Some(self.keys_of(number).unwrap_or_else(|| self.summary().range.clone())),
+        };
+        self.damages.add(TableDamage { error: error.clone(), keys });
     }
 
     /// Reads the page past the pool; `Ok` also if the device refuses: that is no damage.
@@ -88,7 +118,7 @@ impl Table {
         })
     }
 
-    /// The keys that are below a page of the index; `None`: all of the table's.
+    /// The keys that are below a page of the index; `None`: perhaps all of the table's.
     fn keys_of(&self, number: PageNo) -> Option<KeyRange> {
         let source = self.source();
         let top = index_page(source, self.footer.index_top).ok()?;

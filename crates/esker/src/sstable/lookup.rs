@@ -11,7 +11,7 @@ use super::index::IndexPage;
 use super::page::{ALIGN, Span};
 use super::reader::{PageNo, Table};
 use super::{Filters, Lookup};
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::key::{SeqNo, Tag, head};
 use crate::base::simd::{self, Line};
 use crate::base::value::Value;
@@ -41,7 +41,8 @@ pub struct Reach<'g> {
 pub struct Loaded<'t> {
     table: &'t Table,
     number: PageNo,
-    page: Page,
+    /// `None`: a page of a filter that cannot be read. The search goes on without it.
+    page: Option<Page>,
 }
 
 /// A page that is not in memory.
@@ -77,8 +78,12 @@ impl<'g> Reach<'g> {
     }
 
     pub(super) fn find(&self, table: &Table, number: PageNo) -> Option<&'g [u8]> {
+        self.loaded(table, number).and_then(|loaded| loaded.page.as_deref())
+    }
+
+    fn loaded(&self, table: &Table, number: PageNo) -> Option<&'g Loaded<'g>> {
         let is_it = |l: &&Loaded<'_>| std::ptr::eq(l.table, table) && l.number == number;
-        self.loaded.iter().find(is_it).map(|loaded| &*loaded.page)
+        self.loaded.iter().find(is_it)
     }
 }
 
@@ -86,9 +91,15 @@ impl<'t> Missed<'t> {
     /// Reads and checks the page. The caller is not pinned.
     ///
     /// # Errors
-    /// `Corruption` or `Io`.
+    /// `Corruption` or `Io`, but not of a filter: what it would have saved is looked for.
     pub fn load(self) -> Result<Loaded<'t>> {
-        let page = self.table.page(self.number, self.span, Keep::Yes)?;
+        let page = match self.table.page(self.number, self.span, Keep::Yes) {
+            Err(error) if matches!(self.number, PageNo::Filter(_)) => match error.kind() {
+                ErrorKind::Corruption | ErrorKind::Io => None,
+                _ => return Err(error),
+            },
+            read => Some(read?),
+        };
         Ok(Loaded { table: self.table, number: self.number, page })
     }
 }
@@ -158,7 +169,8 @@ impl Table {
         Ok(line.is_none_or(|line| self.properties.filter.may_contain(line, hash)))
     }
 
-    /// The line of the filter that has the bits of the key with this hash, if there is a filter.
+    /// The line of the filter that has the bits of the key with this hash, if there is a filter and
+    /// its page can be read.
     #[inline]
     fn filter_line<'t: 'g, 'g>(
         &'t self,
@@ -171,8 +183,22 @@ impl Table {
         }
         let (number, line) = shape.place_of(hash);
         let span = shape.page(number, self.footer.filter.offset);
-        let page = self.peek(PageNo::Filter(number), span, reach)?;
-        Ok(Some(line_of(page, line)))
+        match self.peek(PageNo::Filter(number), span, reach) {
+            Ok(page) => Ok(Some(line_of(page, line))),
+            Err(missed) => self.without_filter(number, missed, reach),
+        }
+    }
+
+    /// No line where the page that was missed is known not to be readable.
+    #[cold]
+    fn without_filter<'t: 'g, 'g>(
+        &'t self,
+        page: u32,
+        missed: Missed<'t>,
+        reach: Reach<'g>,
+    ) -> Peek<Option<&'g Line>, Missed<'t>> {
+        let was_tried = reach.loaded(self, missed.number).is_some();
+        if was_tried || self.damages.has_filter_page(page) { Ok(None) } else { Err(missed) }
     }
 
     /// The newest version of `key` that a read at `seq` sees, tombstones too.

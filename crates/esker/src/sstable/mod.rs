@@ -142,7 +142,7 @@ pub struct TableSummary {
 pub struct TableDamage {
     /// What, and where.
     pub error: Error,
-    /// The keys whose entries it may have taken; `None` if no entry is known to be lost.
+    /// The keys whose entries it may have taken; `None`: none, all of the table can be read.
     pub keys: Option<KeyRange>,
 }
 

@@ -77,7 +77,8 @@ impl SalvageCursor {
     pub fn new(file: Arc<dyn ReadFile>, store_id: u64, id: TableId) -> Result<Self> {
         let place = Place { store_id, table: id };
         let (mut summary, mut end, mut lost) = (None, file.len(), Vec::new());
-        match again(|| read_ends(&*file, place)) {
+        let read = || read_ends(&*file, place);
+        match read().or_else(|_| read()) {
             Ok((footer, properties)) => {
                 end = footer.data.end();
                 summary = Some(properties.summary(&footer));
@@ -168,7 +169,13 @@ impl SalvageCursor {
     fn next_block(&mut self) -> Result<()> {
         self.block = None;
         while self.at < self.end {
-            match again(|| self.load(self.at)) {
+            let load = || self.load(self.at);
+            // Each line of damage is tried once; but not all that fails once is damage.
+            let loaded = load().or_else(|error| match &self.hole {
+                Some(_) if error.kind() != ErrorKind::Io => Err(error),
+                _ => load(),
+            });
+            match loaded {
                 Ok((block, bytes)) => {
                     self.at += bytes;
                     self.block = Some(block);
@@ -236,13 +243,5 @@ impl SalvageCursor {
         let Some(error) = self.hole.take() else { return };
         let after = self.last.as_ref().map(|(key, _)| key.clone());
         self.lost.push(LostPiece { error, after, before });
-    }
-}
-
-/// Reads once more where the device refused: a salvage has nothing better to go to.
-fn again<T>(read: impl Fn() -> Result<T>) -> Result<T> {
-    match read() {
-        Err(error) if error.kind() == ErrorKind::Io => read(),
-        other => other,
     }
 }

@@ -32,17 +32,18 @@ pub(super) fn verify(table: &Table, pace: &(dyn Fn(usize) + Sync)) -> Result<()>
     let file = Paced { file: table.source().file, pace };
     let source = Source { file: &file, ..table.source() };
     let mut found = Vec::new();
+    let all = || Some(table.summary().range.clone());
     match read_ends(source.file, source.place) {
         Ok(ends) => {
             let at = source.at(ends.0.properties.end(), "footer");
             let unchanged = ends.0 == table.footer && ends.1 == table.properties;
             let what = "what they were when the table was opened";
             if let Err(error) = at.require(unchanged, "and properties", what) {
-                found.push(TableDamage { error, keys: None });
+                found.push(TableDamage { error, keys: all() });
             }
             inspect_pieces(source, &ends, &mut |damage| found.push(damage));
         }
-        Err(error) => found.push(TableDamage { error, keys: None }),
+        Err(error) => found.push(TableDamage { error, keys: all() }),
     }
     let first = found.first().map(|damage| damage.error.clone());
     // A device that refuses, or a codec that is missing, is no damage.
@@ -128,7 +129,7 @@ fn inspect_pieces(
         return;
     }
     if let Err(error) = walk.compare_totals(source.at(footer.properties.offset, "properties")) {
-        found(TableDamage { error, keys: None });
+        found(TableDamage { error, keys: Some(properties.range.clone()) });
     }
 }
 

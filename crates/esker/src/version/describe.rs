@@ -31,6 +31,8 @@ pub fn describe(file: &Arc<dyn ReadFile>) -> Result<String> {
                 let durable = header.synced_upto;
                 let _ = writeln!(out, "{offset:>10}  {kind} {}; durable: {durable}", header.seq);
                 match codec::decode(payload) {
+                    // A mark holds nothing.
+                    _ if header.kind == RecordKind::Mark as u8 => {}
                     Ok((fixed, edit)) => {
                         if let Some(fixed) = fixed {
                             let _ = writeln!(out, "    {fixed:?}");

@@ -5,7 +5,8 @@
 //! segments of the log are needed. The [`Manifest`] is its history on disk: a snapshot of the
 //! state, then an [`Edit`] for every change. [`read_manifest`] goes the other way.
 //!
-//! - [`table_meta`], [`edit`], [`levels`], [`state`]: the values, and the rules between them
+//! - [`table_meta`], [`edit`], [`levels`], [`state`], [`numbers`]: the values, and the rules between
+//!   them
 //! - [`codec`], [`fields`]: their bytes, in tagged fields; described in `FORMAT.md`
 //! - [`current`]: `CURRENT`, and the manifest's header
 //! - [`manifest`], [`read_manifest`](mod@read_manifest): writing and reading
@@ -47,6 +48,7 @@ mod levels;
 mod manifest;
 #[cfg(test)]
 mod manifest_tests;
+mod numbers;
 mod read_manifest;
 mod state;
 mod table_meta;

@@ -251,7 +251,7 @@ pub enum FileClass {
     Manifest,
     /// `000000000014.log`
     Log,
-    /// `000000000017.sst`
+    /// `000000000017.sst` and `000000000017.quarantined`
     Table,
     /// `000000000013.spare`
     Spare,
@@ -277,7 +277,7 @@ impl FileClass {
             FileName::Reserve => Self::Reserve,
             FileName::Manifest(_) => Self::Manifest,
             FileName::Log(_) => Self::Log,
-            FileName::Table(_) => Self::Table,
+            FileName::Table(_) | FileName::Quarantined(_) => Self::Table,
             FileName::Spare(_) => Self::Spare,
         }
     }

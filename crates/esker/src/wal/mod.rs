@@ -10,7 +10,7 @@
 //! - [`log`], [`sync`]: writing, and making durable
 //! - [`reader`]: reading records, and looking for statements behind a hole
 //! - [`chain`], [`recover`](mod@recover): which segments belong together, and what of them counts
-//! - [`salvage`](mod@salvage): what can be read of a damaged one
+//! - [`salvage`](mod@salvage), [`patched`]: what can be read of a damaged one
 //! - [`describe`](mod@describe): a readable print; `fuzz`: hostile bytes
 //!
 //! **The durable horizon.** A power cut may keep any of the bytes that were not synced, so a log
@@ -61,6 +61,7 @@ mod describe;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod log;
+mod patched;
 pub mod reader;
 pub mod record;
 mod recover;

@@ -62,7 +62,6 @@ impl RecordReader {
     }
 
     /// Where the reader stands.
-    #[cfg(any(test, feature = "planted"))]
     pub fn offset(&self) -> u64 {
         self.at
     }

@@ -8,9 +8,13 @@
 //! segment 9  [#6 #7 ...]                     #6 of segment 7 was discarded by a recovery: out
 //! ```
 //!
+//! A page that the device does not give out is a hole as any other.
+//!
 //! A record that an earlier recovery cut off must not rise again. The header of the segment behind
 //! it, or the manifest, says where its segment ends; and where neither can be read, its sequence
 //! number does, which the next process handed out a second time.
+
+use std::sync::Arc;
 
 use litemap::LiteMap;
 
@@ -20,6 +24,7 @@ use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::names::FileName;
 use crate::vfs::Disk;
 use crate::wal::chain::{log_files, read_header};
+use crate::wal::patched::Patched;
 use crate::wal::reader::{Next, RecordReader};
 use crate::wal::record::{RecordHeader, RecordKind};
 use crate::wal::recover::{Apply, check_ops};
@@ -29,7 +34,9 @@ use crate::wal::{LogPosition, LogState};
 /// A part of the log that no record could be read from.
 #[derive(Clone, Debug)]
 pub struct LogLoss {
-    /// What is wrong, and where.
+    /// Where it begins.
+    pub at: LogPosition,
+    /// What is wrong there.
     pub error: Error,
     /// The first sequence number that is missing, if that is known.
     pub first: Option<SeqNo>,
@@ -115,7 +122,8 @@ impl Salvage<'_, '_> {
             if !files.contains_key(&sealed.segment) {
                 let name = FileName::Log(sealed.segment);
                 let error = Error::corrupt(name, 0, "sealed log segment", "a file", "none");
-                (self.lost)(LogLoss { error, first: None, last: None });
+                let at = LogPosition { segment: sealed.segment, offset: 0 };
+                (self.lost)(LogLoss { at, error, first: None, last: None });
             }
         }
         let mut end_seq = SeqNo::MAX;
@@ -130,7 +138,8 @@ impl Salvage<'_, '_> {
     }
 
     fn header(&mut self, segment: SegmentNo) -> Result<std::result::Result<SegmentHeader, Error>> {
-        match read_header(self.disk, self.store_id, segment) {
+        let read = || read_header(self.disk, self.store_id, segment);
+        match read().or_else(|_| read()) {
             Ok(Ok(header)) => {
                 self.horizon = self.horizon.max(header.horizon);
                 Ok(Ok(header))
@@ -146,7 +155,7 @@ impl Salvage<'_, '_> {
         if let Ok(header) = &part.header {
             return Ok(Some(header.first_seq));
         }
-        let Ok(mut reader) = self.reader(part.segment) else { return Ok(None) };
+        let Ok((mut reader, _)) = self.reader(part.segment) else { return Ok(None) };
         let limit = reader.file_bytes();
         loop {
             match reader.next(limit) {
@@ -160,10 +169,12 @@ impl Salvage<'_, '_> {
         }
     }
 
-    fn reader(&self, segment: SegmentNo) -> Result<RecordReader> {
-        let file = self.disk.open(FileName::Log(segment))?;
+    fn reader(&self, segment: SegmentNo) -> Result<(RecordReader, Arc<Patched>)> {
+        let open = || self.disk.open(FileName::Log(segment));
+        let file = Arc::new(Patched::new(open().or_else(|_| open())?));
         let from = SEGMENT_HEADER_BYTES as u64;
-        Ok(RecordReader::new(file, self.store_id, from, BATCH_BYTES_MAX))
+        let reader = RecordReader::new(file.clone(), self.store_id, from, BATCH_BYTES_MAX);
+        Ok((reader, file))
     }
 
     /// Applies what can be read of one segment.
@@ -178,8 +189,8 @@ impl Salvage<'_, '_> {
                 self.next_seq = self.next_seq.max(Some(header.first_seq));
             }
         }
-        let mut reader = match self.reader(part.segment) {
-            Ok(reader) => reader,
+        let (mut reader, file) = match self.reader(part.segment) {
+            Ok(opened) => opened,
             Err(error) => {
                 self.trouble.get_or_insert((at(0), error));
                 return Ok(());
@@ -190,9 +201,11 @@ impl Salvage<'_, '_> {
             let (offset, header, payload) = match reader.next(limit) {
                 Ok(Next::Record { offset, header, payload }) => (offset, header, payload),
                 Ok(Next::Hole(hole)) => {
-                    let error = hole.mismatch.into_error(name, hole.offset);
+                    let goes_on = matches!(reader.skip_hole(limit), Ok(true));
+                    let refusal = file.refusal(hole.offset..reader.offset());
+                    let error = refusal.unwrap_or(hole.mismatch.into_error(name, hole.offset));
                     self.trouble.get_or_insert((at(hole.offset), error));
-                    if matches!(reader.skip_hole(limit), Ok(true)) {
+                    if goes_on {
                         continue;
                     }
                     return Ok(());
@@ -260,18 +273,18 @@ impl Salvage<'_, '_> {
     fn note_gap(&mut self, seq: SeqNo) {
         let first = self.next_seq;
         let is_missing = first.is_none_or(|first| first < seq);
-        if let Some((_, error)) = self.trouble.take_if(|_| is_missing) {
-            (self.lost)(LogLoss { error, first, last: Some(seq.minus_one()) });
+        if let Some((at, error)) = self.trouble.take_if(|_| is_missing) {
+            (self.lost)(LogLoss { at, error, first, last: Some(seq.minus_one()) });
         }
         self.trouble = None;
     }
 
     /// What is wrong behind the last record is the crash, unless it was durable.
     fn finish(&mut self, end: Option<SegmentNo>) {
-        let Some((position, error)) = self.trouble.take() else { return };
-        let was_durable = self.horizon.is_some_and(|horizon| position < horizon);
-        if was_durable || Some(position.segment) < end {
-            (self.lost)(LogLoss { error, first: self.next_seq, last: None });
+        let Some((at, error)) = self.trouble.take() else { return };
+        let was_durable = self.horizon.is_some_and(|horizon| at < horizon);
+        if was_durable || Some(at.segment) < end {
+            (self.lost)(LogLoss { at, error, first: self.next_seq, last: None });
         }
     }
 }

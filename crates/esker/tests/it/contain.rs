@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use esker::internals::faults::{DiskOp, Fault, FaultPlan, FaultRule, FileClass, When};
+use esker::internals::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, FileClass, When};
 use esker::internals::names::FileName;
-use esker::internals::{PumpEnv, SimDisk, open};
-use esker::{ErrorKind, HealthState, Options};
+use esker::internals::{CrashPolicy, PumpEnv, SimDisk, open, verify_file};
+use esker::{Depth, ErrorKind, HealthState, Options};
 
 use crate::Bench;
 use crate::verify::{picture, tables};
@@ -105,11 +105,70 @@ fn no_merge_takes_a_damaged_table_in_and_others_go_on() {
 #[test]
 fn a_read_that_is_spoiled_on_its_way_marks_nothing() {
     let bench = store();
-    let rule = FaultRule::new(When::Nth(1), Fault::FlipBit).op(DiskOp::Read);
+    // The first read is of the filter, which a get can do without.
+    let rule = FaultRule::new(When::Nth(2), Fault::FlipBit).op(DiskOp::Read);
     bench.disk.set_faults(FaultPlan::new(3).rule(rule.class(FileClass::Table)));
     assert_eq!(bench.db.get("200").unwrap_err().kind(), ErrorKind::Corruption);
     assert!(bench.db.stats().corrupt_ranges.is_empty());
     assert!(bench.db.get("200").unwrap().is_some());
+}
+
+/// Damages the first page of the filter of a table.
+fn damage_filter(disk: &SimDisk, table: FileName, bytes: u64) {
+    let is_filter = |offset: &u64| {
+        let copy = disk.crash(CrashPolicy::ProcessCrash, 1);
+        copy.damage(table, *offset, 1);
+        let findings = verify_file(&*copy, Depth::Full, table).unwrap().findings;
+        findings.iter().any(|finding| finding.part.starts_with("filter page"))
+    };
+    let offset = (0..bytes).step_by(64).find(is_filter).expect("it has a filter");
+    disk.damage(table, offset + 64, 1);
+}
+
+#[test]
+fn a_damaged_filter_costs_no_read_and_the_next_merge_makes_a_new_one() {
+    let sound = store();
+    sound.db.close().unwrap();
+    for (table, bytes) in tables(&sound.disk) {
+        damage_filter(&sound.disk, table, bytes);
+    }
+    let bench = Bench::on(sound.disk, 23);
+    let keys: Vec<_> = (0..400).map(|i| format!("{i:03}")).collect();
+    for key in &keys {
+        assert!(bench.db.get(key).unwrap().is_some(), "{key}");
+        assert!(bench.db.get(format!("{key}?")).unwrap().is_none(), "{key}");
+    }
+    assert!(bench.db.multi_get(&keys).unwrap().iter().all(Option::is_some));
+    let stats = bench.db.stats();
+    assert!(matches!(stats.health, HealthState::CorruptRanges(_)), "{:?}", stats.health);
+    assert!(stats.corrupt_ranges.len() > 2);
+    for range in &stats.corrupt_ranges {
+        assert!(range.is_readable && range.error.to_string().contains("filter page"), "{range:?}");
+    }
+    assert_eq!(bench.db.check().unwrap_err().kind(), ErrorKind::Corruption);
+    assert_eq!(bench.db.scrub().unwrap_err().kind(), ErrorKind::Corruption);
+    let scrubbed = bench.db.stats().corrupt_ranges;
+    assert!(scrubbed.iter().all(|range| range.is_readable) && !scrubbed.is_empty());
+    assert!(bench.db.get("200").unwrap().is_some());
+    bench.db.compact().unwrap();
+    let left = bench.db.stats().corrupt_ranges;
+    assert!(left.iter().all(|range| range.keyspace == "other"), "a table that was alone: {left:?}");
+    bench.db.keyspace("other").unwrap().put("k", "new").unwrap();
+    bench.db.compact().unwrap();
+    assert!(bench.db.stats().corrupt_ranges.is_empty());
+    bench.db.check().unwrap();
+}
+
+#[test]
+fn a_filter_that_the_device_refuses_once_costs_no_read() {
+    for fault in [Fault::Error(Errno::IO), Fault::FlipBit, Fault::Zero] {
+        let bench = store();
+        let rule = FaultRule::new(When::Nth(1), fault).op(DiskOp::Read).class(FileClass::Table);
+        bench.disk.set_faults(FaultPlan::new(3).rule(rule));
+        assert!(bench.db.get("200").unwrap().is_some());
+        assert_eq!(bench.disk.faults_fired(), 1);
+        assert!(bench.db.stats().corrupt_ranges.is_empty());
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //! - `shape`: flushes, compactions and their exact figures
 //! - `crash`: what is left after the process or the machine dies
 //! - `contain`: damage that an open store meets, and scrubs
-//! - `verify`, `repair`: stores that are not open and damaged
+//! - `verify`, `repair`, `quarantine`: stores that are not open and damaged
+//! - `struck`: they, where each operation fails once; `scratched`: where a page cannot be read
 //! - `compression`: levels that are compressed, and builds without a codec
 
 mod bad_days;
@@ -20,10 +21,13 @@ mod face;
 mod faults;
 mod limits;
 mod log_files;
+mod quarantine;
 mod regression;
 mod repair;
 mod resume;
+mod scratched;
 mod shape;
+mod struck;
 mod verify;
 
 use std::sync::Arc;

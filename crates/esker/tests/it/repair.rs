@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esker::internals::faults::{Errno, Fault, FaultPlan, FaultRule, When};
 use esker::internals::names::FileName;
 use esker::internals::{CrashPolicy, Disk, PumpEnv, SimDisk, open, repair, verify};
 use esker::{Db, Depth, ErrorKind, Loss, Options, RepairReport};
@@ -11,13 +10,13 @@ use esker::{Db, Depth, ErrorKind, Loss, Options, RepairReport};
 use crate::verify::{closed_store, killed_store, logged_store, picture, tables};
 
 /// Keys and values of every keyspace.
-type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+pub type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
-fn opened(disk: &Arc<SimDisk>) -> Db {
+pub fn opened(disk: &Arc<SimDisk>) -> Db {
     open(disk.clone(), PumpEnv::new(3), &Options::tiny()).expect("it opens")
 }
 
-fn contents(db: &Db) -> Contents {
+pub fn contents(db: &Db) -> Contents {
     let names = db.keyspaces().into_iter();
     let all = names.map(|name| {
         let keyspace = db.keyspace(&name).unwrap();
@@ -31,7 +30,7 @@ fn contents(db: &Db) -> Contents {
 }
 
 /// What a store holds; a copy is opened.
-fn contents_of(disk: &SimDisk) -> Contents {
+pub fn contents_of(disk: &SimDisk) -> Contents {
     contents(&opened(&disk.crash(CrashPolicy::ProcessCrash, 1)))
 }
 
@@ -51,7 +50,7 @@ fn covers(loss: &Loss, keyspace: &str, key: &[u8]) -> bool {
 }
 
 /// Whatever differs between the two is in the range of a loss.
-fn assert_losses_cover(report: &RepairReport, expected: &Contents, found: &Contents) {
+pub fn assert_losses_cover(report: &RepairReport, expected: &Contents, found: &Contents) {
     assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
     for (keyspace, expected) in expected {
         let found = &found[keyspace];
@@ -185,43 +184,6 @@ fn a_repair_that_is_interrupted_anywhere_leaves_no_half_store() {
         if finished {
             return;
         }
-    }
-}
-
-#[test]
-fn a_read_that_fails_once_loses_nothing_and_a_write_that_fails_leaves_nothing() {
-    let from = killed_store();
-    let expected = contents_of(&from);
-    let fault = Fault::Error(Errno::IO);
-    let plan = |n| FaultPlan::new(1).rule(FaultRule::new(When::Nth(n), fault));
-    for n in 1.. {
-        let from = from.crash(CrashPolicy::ProcessCrash, 1);
-        from.set_faults(plan(n));
-        let to = SimDisk::new();
-        let disk: Arc<dyn Disk> = to.clone();
-        if let Ok(report) = repair(&*from, &disk, 99) {
-            assert_losses_cover(&report, &expected, &contents(&opened(&to)));
-            if from.faults_fired() == 0 {
-                break;
-            }
-        }
-    }
-    for n in 1.. {
-        let to = SimDisk::new();
-        to.set_faults(plan(n));
-        let disk: Arc<dyn Disk> = to.clone();
-        let done = repair(&*from, &disk, 99);
-        let fired = to.faults_fired();
-        to.set_faults(FaultPlan::new(1));
-        if done.is_ok() {
-            assert_eq!(contents(&opened(&to)), expected);
-            if fired == 0 {
-                return;
-            }
-            continue;
-        }
-        assert!(to.files().iter().all(|(name, _)| *name == FileName::Lock), "{n}: {to:?}");
-        repair(&*from, &disk, 99).expect("the directory is as good as new");
     }
 }
 
