@@ -25,7 +25,7 @@ struct Stamped {
 }
 
 /// What each campaign is about, in the order of the page.
-const ABOUT: [(&str, &str); 13] = [
+const ABOUT: [(&str, &str); 14] = [
     (
         "seeds",
         "Histories that a seed draws: several keyspaces, batches, snapshots, iterators, flushes, \
@@ -67,6 +67,12 @@ const ABOUT: [(&str, &str); 13] = [
     ("syscall_order", "The system calls of the real program, traced."),
     ("disk_full", "The real program on a file system that fills up and gets space again."),
     ("fs_shutdown", "The real program on a file system that is shut down under it."),
+    (
+        "threads",
+        "The small kernels under loom, which plays every order of their steps; whole stores with \
+         their real threads under shuttle, by random and priority-based schedules; and the tests \
+         of the engine under the address sanitizer.",
+    ),
     ("fuzz", "Every decoder, and the whole store, given any bytes."),
     ("corpus", "The inputs that fuzzing found, kept and replayed by `cargo test`."),
 ];
@@ -137,16 +143,42 @@ fn section(out: &mut String, records: &[Stamped]) {
     for Stamped { date, commit, command, .. } in records {
         let _ = writeln!(out, "{command}    # {date}, at {commit}");
     }
-    let _ = writeln!(out, "```\n\n| count | of |\n| ---: | --- |");
+    let _ = writeln!(out, "```\n");
     for (name, count) in records.iter().flat_map(|record| &record.figures) {
         *figures.entry(name).or_default() += count;
     }
-    for (name, count) in figures {
-        let _ = writeln!(out, "| {} | {name} |", grouped(count));
+    if !by_subject(out, &figures) {
+        let _ = writeln!(out, "| count | of |\n| ---: | --- |");
+        for (name, count) in figures {
+            let _ = writeln!(out, "| {} | {name} |", grouped(count));
+        }
     }
     for reason in records.iter().flat_map(|record| &record.skipped) {
         let _ = writeln!(out, "\nSkipped: {reason}");
     }
+}
+
+/// Figures of many subjects, `block executions` and `block broken`, as a table with a line for each
+/// subject; `false` if these are no such figures.
+fn by_subject(out: &mut String, figures: &BTreeMap<&str, u64>) -> bool {
+    let mut lines = BTreeMap::<&str, BTreeMap<&str, u64>>::new();
+    for (name, count) in figures {
+        let Some((subject, what)) = name.split_once(' ') else { return false };
+        lines.entry(subject).or_default().insert(what, *count);
+    }
+    let columns: Vec<&str> =
+        lines.values().next().map(|line| line.keys().copied().collect()).unwrap_or_default();
+    let alike = lines.values().all(|line| line.keys().eq(columns.iter()));
+    if lines.len() < 2 || columns.len() < 2 || !alike {
+        return false;
+    }
+    let _ =
+        writeln!(out, "| | {} |\n| --- |{}", columns.join(" | "), " ---: |".repeat(columns.len()));
+    for (subject, line) in lines {
+        let counts: Vec<_> = line.values().map(|count| grouped(*count)).collect();
+        let _ = writeln!(out, "| {subject} | {} |", counts.join(" | "));
+    }
+    true
 }
 
 /// `1234567` as `1,234,567`.
@@ -228,6 +260,17 @@ mod tests {
             assert!(out.contains(part), "{part} in {out}");
         }
         assert!(parse("{}").is_err());
+    }
+
+    #[test]
+    fn figures_of_many_subjects_are_a_table() {
+        let figures = [("a runs", 1000), ("a broken", 0), ("b runs", 2), ("b broken", 1)];
+        let mut out = String::new();
+        assert!(by_subject(&mut out, &figures.into_iter().collect()));
+        assert!(out.contains("| | broken | runs |"), "{out}");
+        assert!(out.contains("| a | 0 | 1,000 |"), "{out}");
+        let figures = [("seeds", 1), ("write sync", 2), ("write os", 3)];
+        assert!(!by_subject(&mut out, &figures.into_iter().collect()));
     }
 
     #[test]

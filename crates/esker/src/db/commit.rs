@@ -224,7 +224,10 @@ impl Store {
         match self.syncer.sync() {
             Ok(_) => Ok(()),
             Err(error) => {
-                self.health.set(HealthState::WriteFenced(error.clone()));
+                // Unless a resume has begun another log meanwhile.
+                if self.syncer.check().is_err() {
+                    self.health.set(HealthState::WriteFenced(error.clone()));
+                }
                 Err(error)
             }
         }

@@ -158,7 +158,7 @@ impl LogSyncer {
     }
 
     /// The sticky error, if there was one.
-    pub(super) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         self.lock().failed.clone().map_or(Ok(()), Err)
     }
 
