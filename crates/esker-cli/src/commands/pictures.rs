@@ -89,6 +89,7 @@ impl Stats {
         ] {
             line(name, value.to_string())?;
         }
+        line("health", stats.health.to_string())?;
         line("corrupt ranges", stats.corrupt_ranges.len().to_string())?;
         for range in &stats.corrupt_ranges {
             let show = |key: &Vec<u8>| Syntax::Text.show(key);

@@ -1,9 +1,7 @@
 //! `lsm_*`: the store as a map, and the pictures it gives of its levels.
 
-use std::borrow::Cow;
-
+use esker::WriteBatch;
 use esker::internals::Place;
-use esker::{HealthState, WriteBatch};
 
 use super::Call;
 use crate::fields::Fields;
@@ -146,19 +144,6 @@ pub(super) fn stats(call: &mut Call<'_, '_>, reply: &mut Reply<'_>) -> Result<()
     reply.count("memtable_bytes", stats.memtable_bytes);
     reply.count("log_bytes_written", stats.log_bytes_written);
     reply.count("cache_bytes", stats.cache_bytes);
-    reply.string("health", &health(&stats.health));
+    reply.string("health", &stats.health.to_string());
     Ok(())
-}
-
-fn health(state: &HealthState) -> Cow<'static, str> {
-    match state {
-        HealthState::Healthy => "healthy".into(),
-        HealthState::CorruptRanges(error) => format!("corrupt ranges: {error}").into(),
-        HealthState::CompactionStopped(error) => format!("compaction stopped: {error}").into(),
-        HealthState::NoSpace(error) => format!("no space: {error}").into(),
-        HealthState::WriteFenced(error) => format!("read-only: {error}").into(),
-        HealthState::Poisoned(error) => format!("poisoned: {error}").into(),
-        HealthState::Closed => "closed".into(),
-        newer => format!("{newer:?}").into(),
-    }
 }

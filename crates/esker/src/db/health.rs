@@ -15,6 +15,7 @@
 //! A state never improves silently but for NoSpace, which the next write resolves once the file
 //! system has room, and CompactionStopped, which ends with the first job that succeeds.
 
+use std::fmt;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -46,6 +47,21 @@ pub enum HealthState {
     Poisoned(Error),
     /// Closed.
     Closed,
+}
+
+/// In a few words, with the reason behind a colon where there is one: `no space: ...`.
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Healthy => f.write_str("healthy"),
+            Self::CorruptRanges(error) => write!(f, "corrupt ranges: {error}"),
+            Self::CompactionStopped(error) => write!(f, "compaction stopped: {error}"),
+            Self::NoSpace(error) => write!(f, "no space: {error}"),
+            Self::WriteFenced(error) => write!(f, "read-only: {error}"),
+            Self::Poisoned(error) => write!(f, "poisoned: {error}"),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
 }
 
 /// Holds the state. Reading "is it healthy" costs one load.
