@@ -300,7 +300,7 @@ impl Generator {
             1 => When::Percent(nth),
             _ => When::Nth(self.rng.between(1, nth)),
         };
-        let class =
+        let mut class =
             *self.rng.pick(&[None, Some("log"), Some("log"), Some("table"), Some("manifest")]);
         let (op, effect) = match self.rng.below(8) {
             0 => (Some("append"), Effect::Short(self.rng.below(600))),
@@ -313,6 +313,10 @@ impl Generator {
             4 => (Some(*self.rng.pick(&["append", "create"])), Effect::Enospc),
             _ => (Some(*self.rng.pick(&DISK_OPS)), Effect::Eio),
         };
+        if effect == Effect::Misdirect {
+            // Other files have nothing that could be taken for what was asked for.
+            class = Some("table");
+        }
         Fault { when, op, class, effect }
     }
 

@@ -3,8 +3,9 @@
 
 use esker::internals::{Bug, plant};
 
-use crate::campaign::nth::{Case, Watched};
+use crate::campaign::nth::{Case, Trial, Watched};
 use crate::engine::Simulated;
+use crate::fault::Effect;
 use crate::generate::generate;
 use crate::ops::Policy;
 use crate::run::{Broken, run};
@@ -32,18 +33,24 @@ pub fn find(bug: Bug, start: u64, budget: u64) -> Option<Found> {
     found
 }
 
-/// Plays the crashes of all scenarios on a store that makes the mistake, under every policy;
-/// answers the first case that fails, and how. For those that need the power to fail between two
-/// certain operations of the disk.
+/// Plays the reads of all scenarios that find what stands elsewhere, and then their crashes under
+/// every policy, on a store that makes the mistake; answers the first case that fails, and how. For
+/// those that need one certain read to go wrong, or the power to fail between two certain operations
+/// of the disk.
 pub fn find_in_scenarios(bug: Bug, scenarios: &[Watched]) -> Option<(Case, Broken)> {
     plant(Some(bug));
-    let found = scenarios.iter().find_map(|watched| {
-        let policies = Policy::ALL.map(|(policy, _)| policy);
-        watched.crashes(&policies).into_iter().find_map(|case| {
-            let broken = watched.play(&case).broken?;
-            Some((case, broken))
+    let is_misread = |case: &Case| matches!(&case.trial, Trial::Fault(Effect::Misdirect, later) if later.is_empty());
+    let misread = |watched: &Watched| watched.cases(0).into_iter().filter(is_misread).collect();
+    let crashed = |watched: &Watched| watched.crashes(&Policy::ALL.map(|(policy, _)| policy));
+    let fails = |cases: &dyn Fn(&Watched) -> Vec<Case>| {
+        scenarios.iter().find_map(|watched| {
+            cases(watched).into_iter().find_map(|case| {
+                let broken = watched.play(&case).broken?;
+                Some((case, broken))
+            })
         })
-    });
+    };
+    let found = fails(&misread).or_else(|| fails(&crashed));
     plant(None);
     found
 }
