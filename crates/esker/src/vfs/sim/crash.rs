@@ -44,7 +44,7 @@ pub enum CrashPolicy {
     /// Removals, nothing else.
     OnlyRemovesKept,
     /// One bit of the seed for each change of a name, each sector and each length, in order: so
-    /// that who counts seeds from 0 on has them all. See [`choices`].
+    /// that who counts seeds from 0 on has them all.
     Chosen,
 }
 
