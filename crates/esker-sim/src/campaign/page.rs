@@ -106,8 +106,8 @@ crates/esker-sim/record, and never written by hand. Each figure has its day, its
 makes it again. What each promise means stands in [guarantees.md](guarantees.md), how to run the
 campaigns in [CONTRIBUTING.md](../CONTRIBUTING.md).
 
-Not measured: line coverage, and Miri, which the machine at hand does not have. Who has it runs
-`cargo miri test -p esker --lib memtable epoch cache`.
+Not measured: line coverage, and Miri, which the machine at hand does not have; who has it finds the
+command in CONTRIBUTING.md.
 ";
 
 fn parse(text: &str) -> Result<Stamped> {

@@ -250,10 +250,7 @@ impl Store {
             self.take_drop_back(writer)?;
         }
         self.health.space_is_back();
-        let mut structure = self.structure();
-        structure.flush_trouble.clear();
-        structure.compaction_trouble.clear();
-        drop(structure);
+        self.structure().end_troubles();
         self.env.notify();
         Ok(())
     }

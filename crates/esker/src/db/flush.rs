@@ -257,8 +257,7 @@ impl Drop for FlushJob {
             let nanos = self.store.env.now_nanos() - self.started_nanos;
             pace.flushed(self.frozen.memtable.bytes() as u64, nanos);
             pace.retry_no_more();
-            structure.flush_trouble.clear();
-            structure.compaction_trouble.clear();
+            structure.end_troubles();
         }
         drop(structure);
         self.store.env.notify();

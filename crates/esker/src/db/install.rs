@@ -59,6 +59,11 @@ impl Store {
         Ok(published)
     }
 
+    /// An edit that changes nothing: if the one before is in doubt, a new manifest settles it.
+    pub fn install_nothing(&self) -> Result<()> {
+        self.install(Vec::new(), |_| Ok((Edit::default(), ())), |_, ()| ())
+    }
+
     /// What every edit says besides, and the state after it.
     fn complete(&self, structure: &Structure, mut edit: Edit) -> (Edit, StoreState) {
         edit.next_file = self.next_file.load(Ordering::Relaxed);

@@ -378,8 +378,7 @@ impl Store {
     /// After a drop that may be durable: the next write to the keyspace would be lost by a crash,
     /// so a new manifest says first that it is still there. A full disk is waited out.
     fn take_drop_back(&self, writer: &mut Writer) -> Result<()> {
-        let nothing = |_: &Structure| Ok((Edit::default(), ()));
-        let taken_back = self.install(Vec::new(), nothing, |_, ()| ());
+        let taken_back = self.install_nothing();
         match &taken_back {
             Ok(()) => writer.drop_in_doubt = false,
             Err(error) if error.kind() == ErrorKind::NoSpace => {

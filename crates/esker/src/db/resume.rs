@@ -61,12 +61,9 @@ impl Store {
         }
         self.ensure_writable(seat.writer())?;
         if matches!(self.structure().manifest, ManifestSlot::Lost) {
-            self.install(Vec::new(), |_| Ok((Edit::default(), ())), |_, ()| ())?;
+            self.install_nothing()?;
         }
-        let mut structure = self.structure();
-        structure.flush_trouble.clear();
-        structure.compaction_trouble.clear();
-        drop(structure);
+        self.structure().end_troubles();
         self.env.notify();
         Ok(())
     }

@@ -266,6 +266,12 @@ impl Structure {
         views.iter().flat_map(|view| view.memtables()).cloned().collect()
     }
 
+    /// Whatever stopped flushes and compactions, they may begin again.
+    pub fn end_troubles(&mut self) {
+        self.flush_trouble.clear();
+        self.compaction_trouble.clear();
+    }
+
     /// Whether a segment holds a record that no table has yet.
     pub fn needs_segment(&self, number: SegmentNo) -> bool {
         let oldest = self.oldest_unflushed();

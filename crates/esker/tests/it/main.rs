@@ -19,6 +19,7 @@ mod contain;
 mod crash;
 mod face;
 mod faults;
+mod hooked;
 mod limits;
 mod log_files;
 mod quarantine;

@@ -2,153 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use esker::internals::faults::{DiskOp, Errno, Fault, FaultPlan, FaultRule, FileClass, When};
 use esker::internals::names::FileName;
-use esker::internals::{
-    AppendFile, CrashPolicy, Disk, Listing, LockGuard, PumpEnv, ReadFile, Room, SimDisk, Space,
-    SyncFile, ThreadEnv, open,
-};
-use esker::{Db, Error, ErrorKind, HealthState, Options};
+use esker::internals::{CrashPolicy, PumpEnv, SimDisk, ThreadEnv, open};
+use esker::{Db, ErrorKind, HealthState, Options, Result};
 
+use crate::hooked::HookedDisk;
 use crate::{Bench, entries, pair};
-
-type Result<T> = std::result::Result<T, Error>;
-type Hook = Box<dyn FnMut(DiskOp, Option<FileName>) -> bool + Send>;
-
-/// A simulated disk that calls a hook before operations, until the hook says that it is done.
-#[derive(Debug)]
-struct HookedDisk {
-    disk: Arc<SimDisk>,
-    hook: Arc<HookCell>,
-}
-
-#[derive(Default)]
-struct HookCell(Mutex<Option<Hook>>);
-
-impl std::fmt::Debug for HookCell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a hook")
-    }
-}
-
-impl HookCell {
-    fn set(&self, hook: impl FnMut(DiskOp, Option<FileName>) -> bool + Send + 'static) {
-        *self.0.lock().unwrap() = Some(Box::new(hook));
-    }
-
-    /// The hook is away while it runs, so that it may use the disk.
-    fn call(&self, op: DiskOp, name: Option<FileName>) {
-        let Some(mut hook) = self.0.lock().unwrap().take() else { return };
-        if !hook(op, name) {
-            *self.0.lock().unwrap() = Some(hook);
-        }
-    }
-}
-
-impl HookedDisk {
-    fn new(disk: &Arc<SimDisk>) -> (Arc<Self>, Arc<HookCell>) {
-        let hook = Arc::<HookCell>::default();
-        (Arc::new(Self { disk: Arc::clone(disk), hook: Arc::clone(&hook) }), hook)
-    }
-}
-
-struct HookedFile {
-    file: Box<dyn AppendFile>,
-    name: FileName,
-    hook: Arc<HookCell>,
-}
-
-impl AppendFile for HookedFile {
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hook.call(DiskOp::Append, Some(self.name));
-        self.file.append(bytes)
-    }
-    fn len(&self) -> u64 {
-        self.file.len()
-    }
-    fn sync_handle(&self) -> Arc<dyn SyncFile> {
-        Arc::new(HookedSync {
-            file: self.file.sync_handle(),
-            name: self.name,
-            hook: Arc::clone(&self.hook),
-        })
-    }
-    fn wants_room(&mut self) -> bool {
-        self.file.wants_room()
-    }
-    fn trim(&mut self) -> Result<()> {
-        self.file.trim()
-    }
-    fn seal(&mut self, len: u64) -> Result<()> {
-        self.hook.call(DiskOp::Seal, Some(self.name));
-        self.file.seal(len)
-    }
-}
-
-struct HookedSync {
-    file: Arc<dyn SyncFile>,
-    name: FileName,
-    hook: Arc<HookCell>,
-}
-
-impl SyncFile for HookedSync {
-    fn sync(&self) -> Result<u64> {
-        self.hook.call(DiskOp::Sync, Some(self.name));
-        self.file.sync()
-    }
-    fn make_room(&self) -> Result<Room> {
-        self.file.make_room()
-    }
-}
-
-impl Disk for HookedDisk {
-    fn create(&self, name: FileName) -> Result<Box<dyn AppendFile>> {
-        self.hook.call(DiskOp::Create, Some(name));
-        let file = self.disk.create(name)?;
-        Ok(Box::new(HookedFile { file, name, hook: Arc::clone(&self.hook) }))
-    }
-    fn create_log(
-        &self,
-        name: FileName,
-        spare: Option<FileName>,
-        bytes: u64,
-    ) -> Result<Box<dyn AppendFile>> {
-        self.hook.call(DiskOp::Create, Some(name));
-        let file = self.disk.create_log(name, spare, bytes)?;
-        Ok(Box::new(HookedFile { file, name, hook: Arc::clone(&self.hook) }))
-    }
-    fn open(&self, name: FileName) -> Result<Arc<dyn ReadFile>> {
-        self.disk.open(name)
-    }
-    fn rename(&self, from: FileName, to: FileName) -> Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: FileName) -> Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self) -> Result<Listing> {
-        self.disk.list()
-    }
-    fn sync_dir(&self) -> Result<()> {
-        self.disk.sync_dir()
-    }
-    fn sync_existing(&self, name: FileName) -> Result<()> {
-        self.disk.sync_existing(name)
-    }
-    fn lock(&self) -> Result<Box<dyn LockGuard>> {
-        self.disk.lock()
-    }
-    fn space(&self) -> Result<Space> {
-        self.hook.call(DiskOp::Space, None);
-        self.disk.space()
-    }
-    fn describe(&self) -> String {
-        self.disk.describe()
-    }
-}
 
 fn is_manifest(name: Option<FileName>) -> bool {
     matches!(name, Some(FileName::Manifest(_)))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Bench, get, join, number_of, play, spawn, value};
+use crate::base::sync::thread::JoinHandle;
 use crate::vfs::sim::{CrashPolicy, SimDisk};
 use crate::{Db, Durability, Snapshot, WriteBatch, WriteOptions};
 
@@ -84,15 +85,18 @@ fn at_least(found: &[u64], told: &[u64]) -> bool {
     found.iter().zip(told).all(|(found, told)| found >= told)
 }
 
+fn spawn_writers(db: &Db, told: &Told) -> Vec<JoinHandle<()>> {
+    let begin = |writer| {
+        let (db, told) = (db.clone(), told.clone());
+        spawn(move || write_numbers(&db, writer, &told))
+    };
+    (0..WRITERS).map(begin).collect()
+}
+
 pub(super) fn writers_beside_each_other_and_a_reader() {
     let bench = Bench::new();
     let told = Told::default();
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| {
-            let (db, told) = (bench.db.clone(), told.clone());
-            spawn(move || write_numbers(&db, writer, &told))
-        })
-        .collect();
+    let writers = spawn_writers(&bench.db, &told);
     read_numbers(&bench.db, &told);
     join(writers);
     let reopened = bench.reopened();
@@ -105,12 +109,7 @@ pub(super) fn writers_beside_each_other_and_a_reader() {
 pub(super) fn writers_beside_a_crash() {
     let bench = Bench::new();
     let told = Told::default();
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| {
-            let (db, told) = (bench.db.clone(), told.clone());
-            spawn(move || write_numbers(&db, writer, &told))
-        })
-        .collect();
+    let writers = spawn_writers(&bench.db, &told);
     // Somewhere in the middle.
     bench.db.get("left-0").expect("it can be read");
     let (acknowledged, synced) = (all(&told.acknowledged), all(&told.synced));
