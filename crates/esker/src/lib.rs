@@ -25,6 +25,14 @@
 //!
 //! docs/guarantees.md names the test that holds each of these.
 //!
+//! # Features
+//!
+//! All off by default: what is not asked for is not compiled.
+//!
+//! - `repair`: `verify`, `repair` and `quarantine`, for damaged stores that are not open. The program
+//!   `esker` always has them.
+//! - `lz4`, `zstd`: compression of blocks. A store that has such blocks needs the feature to be read.
+//!
 //! # How it is built
 //!
 //! One folder a subject, each importing only from lower floors: `base`, `vfs`, `env` and `epoch`,
@@ -36,7 +44,7 @@
     allow(
         dead_code,
         unused_imports,
-        reason = "the back door's rooms stay empty without its feature"
+        reason = "the rooms behind the back door and the workshop stay empty without their features"
     )
 )]
 
@@ -50,6 +58,7 @@ mod epoch;
 pub mod internals;
 mod memtable;
 mod read;
+#[cfg(feature = "repair")]
 mod repair;
 mod sstable;
 #[cfg(test)]
@@ -71,11 +80,15 @@ pub use db::options::{Durability, Options, WriteOptions};
 pub use db::snapshot::Snapshot;
 pub use db::stats::{LevelInfo, Stats};
 pub use read::scan::{Cursor, Iter};
+#[cfg(feature = "repair")]
 pub use repair::quarantine::quarantine;
+#[cfg(feature = "repair")]
 pub use repair::rebuild::repair;
+#[cfg(feature = "repair")]
 pub use repair::report::{
     Depth, Finding, Loss, OnLoss, Quarantine, RepairReport, RepairedKeyspace, TableLoss,
     TablePlace, VerifyReport,
 };
+#[cfg(feature = "repair")]
 pub use repair::verify::verify;
 pub use sstable::Compression;

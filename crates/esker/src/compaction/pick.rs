@@ -355,8 +355,7 @@ impl<'v> PickState<'v> {
     /// merging them further down would drag much along.
     fn may_move(&self, run: &Run) -> bool {
         let target = run.level + 1;
-        let mut ranges: Vec<_> = self.tables(run).iter().map(|table| table.range).collect();
-        ranges.sort_unstable_by(|a, b| a.lo().cmp(b.lo()));
+        let ranges = in_order(self.tables(run).iter().map(|table| table.range.clone()).collect());
         let disjoint = ranges.windows(2).all(|pair| pair[0].hi() < pair[1].lo());
         // What a sweep has left of a table is no table of L1: the dead part would rise again.
         let whole = self.tables(run).iter().all(|table| table.swept_to.is_none());
@@ -439,14 +438,12 @@ impl<'v> PickState<'v> {
         range: &KeyRange,
     ) -> Vec<KeyRange> {
         let of_l0 = older.iter().map(PickTable::live_range).filter(|older| older.overlaps(range));
-        let mut ranges: Vec<KeyRange> = (first.max(1)..LEVELS)
+        let ranges = (first.max(1)..LEVELS)
             .flat_map(|level| self.tables(&self.overlapping(level, range.lo(), range.hi())))
             .map(|table| table.range.clone())
-            .chain(of_l0)
-            .collect();
-        ranges.sort_unstable_by(|a, b| a.lo().cmp(b.lo()));
+            .chain(of_l0);
         let mut joined: Vec<KeyRange> = Vec::new();
-        for range in ranges {
+        for range in in_order(ranges.collect()) {
             match joined.last_mut() {
                 Some(last) if last.overlaps(&range) => *last = last.cover(&range),
                 _ => joined.push(range),
@@ -503,4 +500,10 @@ impl<'v> PickState<'v> {
     pub(super) fn is_busy(&self, table: &PickTable<'_>) -> bool {
         self.busy.binary_search(&table.id).is_ok()
     }
+}
+
+/// By their smallest keys.
+fn in_order(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+    ranges.sort_unstable_by(|a, b| a.lo().cmp(b.lo()));
+    ranges
 }

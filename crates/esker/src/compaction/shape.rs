@@ -54,8 +54,12 @@ impl Shape {
 
     /// The levels of which a compaction is due, the most urgent first; of equals the upper one.
     pub fn due(&self) -> Vec<usize> {
-        let mut due: Vec<_> = (0..LEVELS).filter(|level| self.is_due(*level)).collect();
-        due.sort_unstable_by(|a, b| self.compare_urgency(*b, *a).then(a.cmp(b)));
+        let mut due = Vec::new();
+        for level in (0..LEVELS).filter(|level| self.is_due(*level)) {
+            let is_less = |other: &usize| self.compare_urgency(*other, level).is_lt();
+            let at = due.iter().position(is_less).unwrap_or(due.len());
+            due.insert(at, level);
+        }
         due
     }
 

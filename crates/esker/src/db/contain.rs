@@ -152,7 +152,9 @@ impl Store {
                 }));
             }
         }
-        ranges.sort_by_key(|range| range.is_readable);
+        let (mut ranges, readable): (Vec<_>, Vec<_>) =
+            ranges.into_iter().partition(|range| !range.is_readable);
+        ranges.extend(readable);
         ranges
     }
 

@@ -30,6 +30,15 @@ struct Fences {
 }
 
 impl Level {
+    fn new(tables: Arc<[Arc<Table>]>) -> Self {
+        let ends = || tables.iter().map(|table| table.summary().range.hi());
+        let first = ends().next().unwrap_or_default();
+        let shared = ends().map(|end| shared_prefix_bytes(first, end)).min();
+        let prefix_bytes = shared.unwrap_or_default();
+        let heads = ends().map(|end| head(&end[prefix_bytes..])).collect();
+        Self { fences: Arc::new(Fences { prefix_bytes, heads }), tables }
+    }
+
     /// The table of a sorted level (L1 or deeper) that may hold `key`.
     #[inline]
     pub fn table_for(&self, key: &[u8]) -> Option<&Arc<Table>> {
@@ -70,13 +79,7 @@ impl Default for Level {
 
 impl FromIterator<Arc<Table>> for Level {
     fn from_iter<I: IntoIterator<Item = Arc<Table>>>(tables: I) -> Self {
-        let tables: Arc<[Arc<Table>]> = tables.into_iter().collect();
-        let ends = || tables.iter().map(|table| table.summary().range.hi());
-        let first = ends().next().unwrap_or_default();
-        let shared = ends().map(|end| shared_prefix_bytes(first, end)).min();
-        let prefix_bytes = shared.unwrap_or_default();
-        let heads = ends().map(|end| head(&end[prefix_bytes..])).collect();
-        Self { fences: Arc::new(Fences { prefix_bytes, heads }), tables }
+        Self::new(tables.into_iter().collect())
     }
 }
 

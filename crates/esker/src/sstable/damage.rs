@@ -83,8 +83,9 @@ impl Table {
     /// What is known to be wrong with it; what takes no key is last.
     pub fn damage(&self) -> Vec<TableDamage> {
         let noted = self.damages.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut damage = noted.clone();
-        damage.sort_by_key(|damage| damage.keys.is_none());
+        let (mut damage, keyless): (Vec<_>, Vec<_>) =
+            noted.iter().cloned().partition(|damage| damage.keys.is_some());
+        damage.extend(keyless);
         damage
     }
 

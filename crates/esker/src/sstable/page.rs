@@ -82,6 +82,16 @@ impl At {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Error {
+        self.corrupt_part(what, &expected, &found)
+    }
+
+    /// The same for all types of expected and found: many callers, one copy.
+    fn corrupt_part(
+        &self,
+        what: &str,
+        expected: &dyn fmt::Display,
+        found: &dyn fmt::Display,
+    ) -> Error {
         Error::corrupt(self.file, self.offset, format!("{} {what}", self.part), expected, found)
     }
 

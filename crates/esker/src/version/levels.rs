@@ -110,13 +110,11 @@ impl Version {
         }
         for level in (0..LEVELS).filter(|level| touched[*level]) {
             let tables = &mut self.levels[level];
-            if level == 0 {
-                tables.sort_unstable_by_key(|table| std::cmp::Reverse(table.seq_max));
-                check_l0(tables)?;
-            } else {
-                tables.sort_unstable_by(|a, b| a.range.lo().cmp(b.range.lo()));
-                check_sorted(level, tables)?;
-            }
+            tables.sort_unstable_by(|a, b| match level {
+                0 => b.seq_max.cmp(&a.seq_max),
+                _ => a.range.lo().cmp(b.range.lo()),
+            });
+            if level == 0 { check_l0(tables)? } else { check_sorted(level, tables)? }
         }
         Ok(())
     }
