@@ -67,11 +67,23 @@ pub fn salvage(
         records: 0,
     };
     let parts = log.parts(state)?;
+    let live_from = state.map(|state| state.live_from);
+    let mut last = None;
     for part in &parts {
+        let before = part.header.as_ref().ok().and_then(|header| header.prev);
+        let before = before.map(|prev| prev.segment).filter(|prev| last < Some(*prev));
+        // Without a manifest nobody knows whether tables have it all.
+        if let Some(before) = before.filter(|before| live_from.is_some_and(|live| live <= *before))
+        {
+            log.trouble.get_or_insert(no_file(before));
+        }
         log.segment(part)?;
+        last = Some(part.segment);
     }
-    let end = parts.last().map(|part| part.segment);
-    log.finish(end);
+    if let Some(durable) = log.horizon.filter(|durable| last < Some(durable.segment)) {
+        log.trouble.get_or_insert(no_file(durable.segment));
+    }
+    log.finish(last);
     Ok(log.records)
 }
 
@@ -98,6 +110,12 @@ struct Salvage<'a, 'b> {
     records: u64,
 }
 
+/// A segment that somebody names, and that is not there.
+fn no_file(segment: SegmentNo) -> (LogPosition, Error) {
+    let error = Error::corrupt(FileName::Log(segment), 0, "log segment", "a file", "none");
+    (LogPosition { segment, offset: 0 }, error)
+}
+
 impl Salvage<'_, '_> {
     /// The segments that count, lowest first.
     fn parts(&mut self, state: Option<&LogState>) -> Result<Vec<Part>> {
@@ -120,9 +138,7 @@ impl Salvage<'_, '_> {
         }
         for sealed in state.map_or(&[][..], |state| &state.sealed) {
             if !files.contains_key(&sealed.segment) {
-                let name = FileName::Log(sealed.segment);
-                let error = Error::corrupt(name, 0, "sealed log segment", "a file", "none");
-                let at = LogPosition { segment: sealed.segment, offset: 0 };
+                let (at, error) = no_file(sealed.segment);
                 (self.lost)(LogLoss { at, error, first: None, last: None });
             }
         }

@@ -110,6 +110,32 @@ fn a_table_that_is_gone_is_a_loss_with_its_range() {
 }
 
 #[test]
+fn a_repair_forgot_the_log_segment_whose_file_was_gone() {
+    let disk = SimDisk::new();
+    let db = open(disk.clone(), PumpEnv::new(1), &Options::tiny()).unwrap();
+    // More than a memtable holds: the log goes on in another segment, and nothing is flushed yet.
+    db.put("large", "x".repeat(6 << 10)).unwrap();
+    db.put("small", "y").unwrap();
+    db.sync().unwrap();
+    db.put("last", "z").unwrap();
+    let disk = disk.crash(CrashPolicy::ProcessCrash, 1);
+    let expected = contents_of(&disk);
+    let logs = disk.files().into_iter().map(|(name, _)| name);
+    let logs: Vec<_> = logs.filter(|name| matches!(name, FileName::Log(_))).collect();
+    let (first, last) = (logs[0], logs[logs.len() - 1]);
+    assert!(first < last, "{logs:?}");
+    for gone in logs {
+        let disk = disk.crash(CrashPolicy::ProcessCrash, 1);
+        Disk::remove(&*disk, gone).unwrap();
+        let (report, to) = repaired(&disk);
+        if gone != last {
+            assert_losses_cover(&report, &expected, &contents(&opened(&to)));
+            assert!(report.losses.iter().any(|loss| loss.file == gone.to_string()));
+        }
+    }
+}
+
+#[test]
 fn without_a_manifest_keyspaces_are_told_apart_by_their_numbers() {
     for disk in [closed_store(), killed_store()] {
         let mut expected = contents_of(&disk);
