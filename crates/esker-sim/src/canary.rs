@@ -8,7 +8,7 @@ use crate::fault::{Fault, Rot};
 use crate::generate::generate;
 use crate::ops::Policy;
 use crate::run::{Broken, run};
-use crate::store::{Answer, Disarmed, Machine, Strike};
+use crate::store::{Answer, Disarmed, Finding, Lost, Machine, Strike};
 
 /// The machine.
 pub struct Forgetful(Simulated);
@@ -82,6 +82,18 @@ impl Machine for Forgetful {
 
     fn damage(&self, file: &str, rot: Rot, offset: u64) {
         self.0.damage(file, rot, offset);
+    }
+
+    fn verify(&self) -> Answer<Vec<Finding>> {
+        self.0.verify()
+    }
+
+    fn repair(&self) -> Answer<(Self, Vec<Lost>)> {
+        self.0.repair().map(|(machine, lost)| (Self(machine), lost))
+    }
+
+    fn quarantine(&self, table: &str) -> Answer<Lost> {
+        self.0.quarantine(table)
     }
 
     fn digest(&self) -> u64 {

@@ -9,18 +9,18 @@ use esker::internals::faults::{
 };
 use esker::internals::names::FileName;
 use esker::internals::strike::{Look as DiskLook, Strike as DiskStrike};
-use esker::internals::{CrashPolicy, PumpEnv, Reserve, Scale, SimDisk};
+use esker::internals::{CrashPolicy, Disk, PumpEnv, Reserve, Scale, SimDisk};
 use esker::{
-    Compression, Db, ErrorKind, HealthState, Keyspace, Options, Snapshot, Value, WriteBatch,
-    WriteOptions,
+    Compression, Db, Depth, ErrorKind, HealthState, Keyspace, OnLoss, Options, Quarantine,
+    Snapshot, TableLoss, Value, WriteBatch, WriteOptions,
 };
 
 use crate::fault::{DISK_OPS, Effect, FILE_CLASSES, Fault, Rot, When};
 use crate::ops::{Durability, Move, Policy, Space, Span, Text};
 use crate::reaction::Health;
 use crate::store::{
-    Answer, Cursor, Disarmed, Entry, Failure, Figures, Look, Machine, Met, Put, Reason, Store,
-    Strike,
+    Answer, Cursor, Disarmed, Entry, Failure, Figures, Finding, Look, Lost, Machine, Met, Put,
+    Reason, Store, Strike,
 };
 
 /// A machine with a simulated disk.
@@ -132,6 +132,37 @@ impl Machine for Simulated {
             Rot::Cut => self.disk.truncate(name, offset),
             Rot::Gone => self.disk.lose(name),
         }
+    }
+
+    fn verify(&self) -> Answer<Vec<Finding>> {
+        let findings = esker::internals::verify(&*self.disk, Depth::Full)?.findings.into_iter();
+        let told = findings
+            .map(|found| Finding { takes_keys: found.keys.is_some(), text: format!("{found:?}") });
+        Ok(told.collect())
+    }
+
+    fn repair(&self) -> Answer<(Self, Vec<Lost>)> {
+        /// Of the new store.
+        const STORE_ID: u64 = 99;
+        let disk = SimDisk::new();
+        let to: Arc<dyn Disk> = disk.clone();
+        let losses = esker::internals::repair(&*self.disk, &to, STORE_ID)?.losses.into_iter();
+        let lost = losses.map(|loss| Lost {
+            space: loss.keyspace.map(Space),
+            first: loss.first_key,
+            last: loss.last_key,
+        });
+        Ok((Self { disk, options: self.options }, lost.collect()))
+    }
+
+    fn quarantine(&self, table: &str) -> Answer<Lost> {
+        let disk: Arc<dyn Disk> = self.disk.clone();
+        let told = esker::internals::quarantine(&disk, table, OnLoss::Accept)?;
+        let Quarantine::Lost(TableLoss { table, keys: (first, last), .. }) = told else {
+            let text = format!("{table}: {told:?}");
+            return Err(Failure { reason: Reason::Other, text });
+        };
+        Ok(Lost { space: Some(Space(table.keyspace)), first: Some(first), last: Some(last) })
     }
 
     fn digest(&self) -> u64 {

@@ -37,3 +37,4 @@ pub mod shape;
 pub mod shrink;
 pub mod store;
 pub mod verify;
+mod workshop;

@@ -1,16 +1,15 @@
-//! The life of the store in a running script: opened, closed, crashed, damaged.
+//! The life of the store in a running script: opened, closed, crashed.
 //!
 //! After a crash the image is recovered three times (guarantee G10 and rule P11): two clones of it
 //! must show the same state, a prefix of the history; and a second power cut right after a
 //! recovery must leave what the recovery showed. At the end background work runs out, a write and
 //! a sync succeed (G11), and everything is compared once more, before and after a clean close.
 
-use crate::fault::{Effect, Fault, Rot};
+use crate::fault::{Effect, Fault};
 use crate::horizon::Horizon;
 use crate::model::{Model, State};
 use crate::ops::{Durability, Ending, Held, Place, Policy, Space, Text};
 use crate::reaction::Health;
-use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
 use crate::store::{Disarmed, Machine, Store, Strike};
 use crate::verify;
@@ -83,7 +82,7 @@ impl<M: Machine> Runner<M> {
         }
     }
 
-    fn take_seed(&mut self) -> u64 {
+    pub(crate) fn take_seed(&mut self) -> u64 {
         self.next_seed = self.next_seed.wrapping_add(1);
         self.next_seed
     }
@@ -327,54 +326,6 @@ impl<M: Machine> Runner<M> {
             (self.troubled, self.lossy) = (false, false);
         }
         Ok(health.to_string())
-    }
-
-    /// Damages a copy of the disk and looks what a store makes of it: everything right, an error,
-    /// or, where the log was damaged above its durable horizon, a shorter prefix.
-    pub(crate) fn rot(&mut self, class: &str, rot: Rot, place: u64) -> Told {
-        if self.is_troubled() && self.lossy {
-            return skipped();
-        }
-        let copy = self.machine.crash(Policy::Kill, place);
-        let mut rng = Rng::new(place);
-        let files = copy.files(class);
-        let files: Vec<_> = files.into_iter().filter(|(_, len)| *len > 0).collect();
-        if files.is_empty() {
-            return skipped();
-        }
-        copy.limit(None);
-        let (file, len) = rng.pick(&files);
-        let offset = if rot == Rot::Gone { 0 } else { rng.below(*len) };
-        copy.damage(file, rot, offset);
-        let floor = self.horizon.floor(&self.model, file, rot, offset);
-        let told = self.look_at_damaged(&copy, floor);
-        match told {
-            Ok(answer) => Ok(format!("{file} at {offset}: {answer}")),
-            Err(Trouble::Refused(failure)) => {
-                self.reached.count("rot noticed");
-                Ok(format!("{file} at {offset}: {failure}"))
-            }
-            Err(trouble) => Err(trouble.at(format_args!("{file} damaged at {offset}"))),
-        }
-    }
-
-    fn look_at_damaged(&mut self, copy: &M, floor: Option<usize>) -> Told {
-        let store = copy.open(self.take_seed())?;
-        let found = verify::dump(&store)?;
-        let Some(floor) = floor else {
-            store.check()?;
-            return Ok("whole in itself".to_owned());
-        };
-        let mut model = self.model.clone();
-        let lost = model.recover(&found, floor)?;
-        let mut handles = std::collections::BTreeMap::new();
-        for space in found.into_keys() {
-            let handle = store.keyspace(&space)?;
-            handles.insert(space, handle);
-        }
-        verify::compare(&store, &handles, &model, &mut self.rng)?;
-        self.reached.count("rot without harm");
-        Ok(format!("{lost} commits lost"))
     }
 
     /// The store is alive and right, now and after a clean close.

@@ -166,6 +166,21 @@ impl Model {
         lives.map(|life| (life.space.clone(), pairs(life))).collect()
     }
 
+    /// The same history without the keys that are left out.
+    pub fn without(&self, is_left_out: &dyn Fn(&Space, &[u8]) -> bool) -> Self {
+        let mut left = self.clone();
+        let refused = left.doubtful.iter_mut().map(|(_, commit)| commit);
+        for commit in left.commits.iter_mut().chain(refused) {
+            if let Commit::Batch(changes) = commit {
+                changes.retain(|change| !is_left_out(&change.space, &change.key));
+            }
+        }
+        for life in &mut left.lives {
+            life.versions.retain(|key, _| !is_left_out(&life.space, key));
+        }
+        left
+    }
+
     /// Finds the prefix of the history that the store shows after a crash, makes it the history,
     /// all of it durable, and returns how many commits were lost; or says why it is none. The
     /// first `floor` commits must have survived.

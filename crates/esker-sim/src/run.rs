@@ -5,7 +5,8 @@
 //! whole or not at all after the next recovery) and a read may fail, but never be wrong.
 //!
 //! - this file: the run and writes
-//! - `life`: the store's life: opening, closing, crashes, damage
+//! - `life`: the store's life: opening, closing, crashes
+//! - `workshop`: damage, and the tools for damaged stores
 //! - `horizon`: which damage cannot be a crash
 //! - `read`: reads, and what is held across operations
 //! - [`crate::verify`]: everything compared at once

@@ -91,8 +91,47 @@ pub trait Machine: Sized {
     /// file off there.
     fn damage(&self, file: &str, rot: Rot, offset: u64);
 
+    /// What is wrong with the directory of a store that is not open.
+    fn verify(&self) -> Answer<Vec<Finding>>;
+
+    /// Another machine, with the store that can be put together from what is left, and what of it is
+    /// said to be lost.
+    fn repair(&self) -> Answer<(Self, Vec<Lost>)>;
+
+    /// Takes a table out of a store that is not open, and tells what goes with it.
+    fn quarantine(&self, table: &str) -> Answer<Lost>;
+
     /// A hash over every operation the disk has seen.
     fn digest(&self) -> u64;
+}
+
+/// Something that is wrong with a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What, for a person.
+    pub text: String,
+    /// Whether keys may be lost by it.
+    pub takes_keys: bool,
+}
+
+/// Keys that may be lost. What is not known is `None`: it may be any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Of which keyspace.
+    pub space: Option<Space>,
+    /// The first of them.
+    pub first: Option<Vec<u8>>,
+    /// The last of them.
+    pub last: Option<Vec<u8>>,
+}
+
+impl Lost {
+    /// Whether a key is one of them.
+    pub fn covers(&self, space: &Space, key: &[u8]) -> bool {
+        self.space.as_ref().is_none_or(|lost| lost == space)
+            && self.first.as_deref().is_none_or(|first| first <= key)
+            && self.last.as_deref().is_none_or(|last| key <= last)
+    }
 }
 
 /// Faults at counted operations, or a look at all.

@@ -12,7 +12,8 @@ use esker_sim::model::is_inside;
 use esker_sim::ops::{Durability, Move, Policy, Space, Span};
 use esker_sim::reaction::Health;
 use esker_sim::store::{
-    Answer, Cursor, Disarmed, Entry, Failure, Figures, Machine, Put, Reason, Store, Strike,
+    Answer, Cursor, Disarmed, Entry, Failure, Figures, Finding, Lost, Machine, Put, Reason, Store,
+    Strike,
 };
 
 /// A mistake.
@@ -227,6 +228,18 @@ impl Machine for FakeMachine {
     }
 
     fn damage(&self, _: &str, _: Rot, _: u64) {}
+
+    fn verify(&self) -> Answer<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    fn repair(&self) -> Answer<(Self, Vec<Lost>)> {
+        Ok((self.crash(Policy::Kill, 0), Vec::new()))
+    }
+
+    fn quarantine(&self, _: &str) -> Answer<Lost> {
+        FakeStore::fail(Reason::InvalidArgument)
+    }
 
     fn digest(&self) -> u64 {
         self.0.borrow().history.len() as u64

@@ -58,6 +58,9 @@ fn a_thousand_histories_are_right() {
         "open refused under faults",
         "rot noticed",
         "rot without harm",
+        "repaired whole",
+        "repaired with losses",
+        "table quarantined",
     ];
     let crashes = Policy::ALL.map(|(_, name)| format!("crash {name}"));
     let missed: Vec<&str> = often
