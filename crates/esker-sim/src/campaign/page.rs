@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// A record with its day and commit.
@@ -30,8 +31,9 @@ const ABOUT: [(&str, &str); 14] = [
         "seeds",
         "Histories that a seed draws: several keyspaces, batches, snapshots, iterators, flushes, \
          all kinds of compaction, reopens, crashes, faults of the disk, damage. Every answer is \
-         compared with a model; every crash is recovered three times. One history in fifty is run \
-         twice and must do the same to the disk, operation by operation.",
+         compared with a model; every crash is recovered three times; what was damaged is opened, \
+         verified, repaired, and put right by a quarantine. One history in fifty is run twice and must \
+         do the same to the disk, operation by operation.",
     ),
     (
         "nth",
@@ -93,6 +95,7 @@ pub fn page(records: &Path, sources: &Path) -> Result<String> {
     stamped.sort_by_key(|record| (place(&record.campaign), record.command.clone()));
     let mut out = String::from(HEAD);
     for records in stamped.chunk_by(|a, b| a.campaign == b.campaign) {
+        no_seed_twice(records)?;
         section(&mut out, records);
     }
     unsafe_blocks(&mut out, sources)?;
@@ -128,6 +131,25 @@ fn parse(text: &str) -> Result<Stamped> {
         figures: figures.collect(),
         skipped: skipped.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
     })
+}
+
+/// Parts of one campaign that begin with other seeds are added up, so no seed may be in two of them.
+fn no_seed_twice(records: &[Stamped]) -> Result<()> {
+    let mut ranges: Vec<_> = records.iter().filter_map(|record| seeds(&record.command)).collect();
+    ranges.sort_by_key(|range| range.start);
+    match ranges.windows(2).find(|pair| pair[1].start < pair[0].end) {
+        None => Ok(()),
+        Some(pair) => bail!("seeds {:?} and {:?} overlap: remove a record", pair[0], pair[1]),
+    }
+}
+
+/// What `--seeds 20000 --start 40000` in a command says.
+fn seeds(command: &str) -> Option<Range<u64>> {
+    let mut words = command.split(' ').skip_while(|word| *word != "--seeds").skip(1);
+    let count: u64 = words.next()?.parse().ok()?;
+    let start = words.skip_while(|word| *word != "--start").nth(1);
+    let start = start.map_or(Some(0), |start| start.parse().ok())?;
+    Some(start..start + count)
 }
 
 fn place(campaign: &str) -> usize {
@@ -271,6 +293,23 @@ mod tests {
         assert!(out.contains("| a | 0 | 1,000 |"), "{out}");
         let figures = [("seeds", 1), ("write sync", 2), ("write os", 3)];
         assert!(!by_subject(&mut out, &figures.into_iter().collect()));
+    }
+
+    #[test]
+    fn parts_with_the_same_seeds_are_not_added_up() {
+        let part = |command: &str| {
+            let text = format!(
+                r#"{{"date": "", "commit": "", "record": {{"campaign": "seeds",
+                "command": "{command}", "figures": {{}}, "skipped": []}}}}"#
+            );
+            parse(&text).unwrap()
+        };
+        let first = part("esker-sim run --seeds 3000");
+        let second = part("esker-sim run --seeds 20000 --start 3000 --jobs 2");
+        let third = part("esker-sim run --seeds 20000 --start 20000 --jobs 2");
+        assert!(no_seed_twice(&[second.clone(), first.clone()]).is_ok());
+        assert!(no_seed_twice(&[third, first, second]).is_err());
+        assert!(no_seed_twice(&[part("esker-sim nth --crashes 3"), part("esker-sim nth")]).is_ok());
     }
 
     #[test]
