@@ -2,7 +2,7 @@
 //!
 //! After a crash the image is recovered three times (guarantee G10 and rule P11): two clones of it
 //! must show the same state, a prefix of the history; and a second power cut right after a
-//! recovery must leave what the recovery showed. At the end background work runs out, a write and
+//! recovery must leave what the recovery showed. Some are repaired without being opened. At the end background work runs out, a write and
 //! a sync succeed (G11), and everything is compared once more, before and after a clean close.
 
 use crate::fault::{Effect, Fault};
@@ -13,6 +13,9 @@ use crate::reaction::Health;
 use crate::run::{Runner, Told, Trouble, done, expect_closed, skipped};
 use crate::store::{Disarmed, Machine, Store, Strike};
 use crate::verify;
+
+/// One crash in so many is verified and repaired as well.
+const REPAIRED_IN: u64 = 8;
 
 /// Power cuts in the middle of a recovery.
 const CUTS: [Policy; 4] =
@@ -143,11 +146,17 @@ impl<M: Machine> Runner<M> {
         };
         self.reached.count_crash(policy);
         let (first, second) = (self.machine.crash(policy, seed), self.machine.crash(policy, seed));
+        let third = (!self.lossy && self.rng.below(REPAIRED_IN) == 0)
+            .then(|| self.machine.crash(policy, seed));
         self.machine.hand_over(&second);
         self.leave();
         first.limit(None);
         let env_seed = self.take_seed();
         let found = recover_twice(&first, env_seed, seed).map_err(Trouble::unexcused)?;
+        if let Some(third) = third {
+            third.limit(None);
+            self.repair_sound(&third, &found).map_err(|trouble| trouble.at("without an open"))?;
+        }
         self.machine = second;
         self.lossy = false;
         let floor = match policy {

@@ -1,4 +1,5 @@
-//! The tools for stores that are not open, tried where a copy of the disk was damaged.
+//! The tools for stores that are not open, tried where a copy of the disk was damaged, or a crash left
+//! a sound one.
 //!
 //! - `verify` finds nothing in a sound store, and something wherever the store itself does;
 //! - what `repair` makes shows a prefix of the history, but for the keys that it says are lost;
@@ -9,7 +10,7 @@ use crate::model::State;
 use crate::ops::Policy;
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, skipped};
-use crate::store::{Lost, Machine, Store};
+use crate::store::{Lost, Machine, Reason, Store};
 use crate::verify;
 
 /// A disk that was damaged.
@@ -110,6 +111,29 @@ impl<M: Machine> Runner<M> {
             repair.map_err(|failure| Trouble::from(failure).at("repair").unexcused())?;
         self.reached.count(if lost.is_empty() { "repaired whole" } else { "repaired with losses" });
         self.expect_but(&repaired, &lost, damaged).map_err(|trouble| trouble.at("after the repair"))
+    }
+
+    /// Nothing is wrong with what a crash leaves, and a repair makes of it what an open `found`.
+    pub(crate) fn repair_sound(&mut self, image: &M, found: &State) -> Result<(), Trouble> {
+        match image.verify() {
+            // It was not yet a store.
+            Err(failure) if failure.reason == Reason::InvalidArgument => return Ok(()),
+            _ => is_sound(image)?,
+        }
+        let (repaired, lost) = match image.repair() {
+            Err(failure) if failure.reason == Reason::InvalidArgument => return Ok(()),
+            repaired => repaired.map_err(|failure| Trouble::from(failure).unexcused())?,
+        };
+        if !lost.is_empty() {
+            return Err(format!("a repair has lost {lost:?} of what is whole").into());
+        }
+        let unexcused = |failure| Trouble::from(failure).at("after the repair").unexcused();
+        let store = repaired.open(self.take_seed()).map_err(unexcused)?;
+        if verify::dump(&store).map_err(unexcused)? != *found {
+            return Err("a repair shows something else than an open".to_owned().into());
+        }
+        self.reached.count("crash repaired");
+        Ok(())
     }
 
     /// The store on `machine` opens, is sound, and shows a prefix of the history, but for what is

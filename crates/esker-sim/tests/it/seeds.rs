@@ -58,6 +58,7 @@ fn a_thousand_histories_are_right() {
         "open refused under faults",
         "rot noticed",
         "rot without harm",
+        "crash repaired",
         "repaired whole",
         "repaired with losses",
         "table quarantined",
