@@ -2,8 +2,9 @@
 //!
 //! After a crash the image is recovered three times (guarantee G10 and rule P11): two clones of it
 //! must show the same state, a prefix of the history; and a second power cut right after a
-//! recovery must leave what the recovery showed. Some are repaired without being opened. At the end background work runs out, a write and
-//! a sync succeed (G11), and everything is compared once more, before and after a clean close.
+//! recovery must leave what the recovery showed. Some images are repaired without being opened. At
+//! the end background work runs out, a write and a sync succeed (G11), and everything is compared
+//! once more, before and after a clean close.
 
 use crate::fault::{Effect, Fault};
 use crate::horizon::Horizon;

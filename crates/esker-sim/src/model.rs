@@ -166,6 +166,22 @@ impl Model {
         lives.map(|life| (life.space.clone(), pairs(life))).collect()
     }
 
+    /// Whether a keyspace of this name was ever asked to hold this value under this key, by a write
+    /// that was acknowledged or refused.
+    pub fn ever_held(&self, space: &Space, key: &[u8], value: &Bytes) -> bool {
+        let refused = self.doubtful.iter().filter_map(|(_, commit)| match commit {
+            Commit::Batch(changes) => Some(changes),
+            Commit::Create(_) | Commit::Drop(_) => None,
+        });
+        let is_it = |there: &Option<Bytes>| there.as_ref() == Some(value);
+        let mut lives = self.lives.iter().filter(|life| life.space == *space);
+        lives.any(|life| {
+            life.versions.get(key).is_some_and(|all| all.iter().any(|(_, there)| is_it(there)))
+        }) || refused
+            .flatten()
+            .any(|change| change.space == *space && change.key == key && is_it(&change.value))
+    }
+
     /// The same history without the keys that are left out.
     pub fn without(&self, is_left_out: &dyn Fn(&Space, &[u8]) -> bool) -> Self {
         let mut left = self.clone();
@@ -452,6 +468,21 @@ mod tests {
         let change = Change { space: users, key: b"a".into(), value: None };
         model.commit(Commit::Batch(vec![change]));
         assert!(model.recover(&Model::new().state(0), 2).is_err());
+    }
+
+    #[test]
+    fn keys_that_are_left_out_may_be_anything_and_the_others_are_a_prefix() {
+        let mut model = history([put("a", "1"), put("b", "2"), put("a", "3")]);
+        model.doubt(put("a", "4"));
+        let is_b = |_: &Space, key: &[u8]| key == b"b";
+        let mut found = model.state(3);
+        found.get_mut(&default()).unwrap().remove(&b"b"[..]);
+        assert!(model.clone().recover(&found, 3).is_err());
+        assert_eq!(model.without(&is_b).recover(&found, 3), Ok(0));
+        found.get_mut(&default()).unwrap().remove(&b"a"[..]);
+        assert!(model.without(&is_b).recover(&found, 3).is_err());
+        let held = |value: &[u8]| model.ever_held(&default(), b"a", &value.into());
+        assert_eq!([held(b"1"), held(b"2"), held(b"4")], [true, false, true]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - so does a store out of which `quarantine` took the damaged table.
 
 use crate::fault::Rot;
-use crate::model::State;
+use crate::model::{State, show_bytes};
 use crate::ops::Policy;
 use crate::rng::Rng;
 use crate::run::{Runner, Told, Trouble, skipped};
@@ -136,6 +136,21 @@ impl<M: Machine> Runner<M> {
         Ok(())
     }
 
+    /// Also where keys are lost nothing shows that nobody wrote there. Of a keyspace whose name is
+    /// lost nobody can tell.
+    fn nothing_is_made_up(&self, found: &State) -> Result<(), Trouble> {
+        let spaces = self.model.spaces();
+        for (space, pairs) in found.iter().filter(|(space, _)| spaces.contains(space)) {
+            for (key, value) in pairs {
+                if !self.model.ever_held(space, key, value) {
+                    let (key, value) = (show_bytes(key), show_bytes(value));
+                    return Err(format!("{space}:{key}: {value} was never written").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The store on `machine` opens, is sound, and shows a prefix of the history, but for what is
     /// lost.
     fn expect_but(
@@ -149,6 +164,7 @@ impl<M: Machine> Runner<M> {
         let store = opened.map_err(Trouble::unexcused)?;
         let found = verify::dump(&store).map_err(|failure| Trouble::from(failure).unexcused())?;
         store.check().map_err(|failure| Trouble::from(failure).at("check").unexcused())?;
+        self.nothing_is_made_up(&found)?;
         // Without its manifest a store has lost the names of its keyspaces, and which of them were
         // dropped.
         let has_manifest = !["current", "manifest"].contains(&damaged.class);
