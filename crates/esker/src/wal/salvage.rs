@@ -241,9 +241,11 @@ impl Salvage<'_, '_> {
         }
     }
 
-    /// A segment that ends before the length that is stated for it.
+    /// A segment that ends before the length that is stated for it, or that was durable.
     fn check_length(&mut self, part: &Part, end: u64) {
-        let Some(bytes) = part.bytes.filter(|bytes| *bytes > end) else { return };
+        let durable = self.horizon.filter(|durable| durable.segment == part.segment);
+        let stated = part.bytes.max(durable.map(|durable| durable.offset));
+        let Some(bytes) = stated.filter(|bytes| *bytes > end) else { return };
         let name = FileName::Log(part.segment);
         let error = Error::corrupt(name, end, "segment length", bytes, end);
         let position = LogPosition { segment: part.segment, offset: end };

@@ -136,6 +136,24 @@ fn a_repair_forgot_the_log_segment_whose_file_was_gone() {
 }
 
 #[test]
+fn a_repair_forgot_the_records_that_a_file_was_cut_short_of() {
+    let disk = SimDisk::new();
+    let db = open(disk.clone(), PumpEnv::new(1), &Options::tiny()).unwrap();
+    db.put("a", "x").unwrap();
+    db.sync().unwrap();
+    // An edit of the manifest says how far the log is durable.
+    db.keyspace("users").unwrap();
+    let disk = disk.crash(CrashPolicy::ProcessCrash, 1);
+    let expected = contents_of(&disk);
+    let mut files = disk.files().into_iter().map(|(name, _)| name);
+    let log = files.rfind(|name| matches!(name, FileName::Log(_))).unwrap();
+    disk.truncate(log, 128);
+    let (report, to) = repaired(&disk);
+    assert_losses_cover(&report, &expected, &contents(&opened(&to)));
+    assert!(report.losses.iter().any(|loss| loss.file == log.to_string()));
+}
+
+#[test]
 fn without_a_manifest_keyspaces_are_told_apart_by_their_numbers() {
     for disk in [closed_store(), killed_store()] {
         let mut expected = contents_of(&disk);
