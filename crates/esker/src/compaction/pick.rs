@@ -355,7 +355,7 @@ impl<'v> PickState<'v> {
     /// merging them further down would drag much along.
     fn may_move(&self, run: &Run) -> bool {
         let target = run.level + 1;
-        let ranges = in_order(self.tables(run).iter().map(|table| table.range.clone()).collect());
+        let ranges = in_order(self.tables(run).iter().map(|table| table.range).collect());
         let disjoint = ranges.windows(2).all(|pair| pair[0].hi() < pair[1].lo());
         // What a sweep has left of a table is no table of L1: the dead part would rise again.
         let whole = self.tables(run).iter().all(|table| table.swept_to.is_none());
@@ -438,15 +438,16 @@ impl<'v> PickState<'v> {
         range: &KeyRange,
     ) -> Vec<KeyRange> {
         let of_l0 = older.iter().map(PickTable::live_range).filter(|older| older.overlaps(range));
+        let of_l0 = of_l0.collect::<Vec<_>>();
         let ranges = (first.max(1)..LEVELS)
             .flat_map(|level| self.tables(&self.overlapping(level, range.lo(), range.hi())))
-            .map(|table| table.range.clone())
-            .chain(of_l0);
+            .map(|table| table.range)
+            .chain(&of_l0);
         let mut joined: Vec<KeyRange> = Vec::new();
         for range in in_order(ranges.collect()) {
             match joined.last_mut() {
-                Some(last) if last.overlaps(&range) => *last = last.cover(&range),
-                _ => joined.push(range),
+                Some(last) if last.overlaps(range) => *last = last.cover(range),
+                _ => joined.push(range.clone()),
             }
         }
         joined
@@ -503,7 +504,7 @@ impl<'v> PickState<'v> {
 }
 
 /// By their smallest keys.
-fn in_order(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+fn in_order(mut ranges: Vec<&KeyRange>) -> Vec<&KeyRange> {
     ranges.sort_unstable_by(|a, b| a.lo().cmp(b.lo()));
     ranges
 }

@@ -8,7 +8,8 @@
 //! segment 9  [#6 #7 ...]                     #6 of segment 7 was discarded by a recovery: out
 //! ```
 //!
-//! A page that the device does not give out is a hole as any other.
+//! A page that the device does not give out is a hole as any other, and so is a file that is gone or
+//! cut short, if the manifest, the segment behind it or the horizon says that there was more.
 //!
 //! A record that an earlier recovery cut off must not rise again. The header of the segment behind
 //! it, or the manifest, says where its segment ends; and where neither can be read, its sequence
@@ -66,18 +67,12 @@ pub fn salvage(
         trouble: None,
         records: 0,
     };
-    let parts = log.parts(state)?;
-    let live_from = state.map(|state| state.live_from);
     let mut last = None;
-    for part in &parts {
-        let before = part.header.as_ref().ok().and_then(|header| header.prev);
-        let before = before.map(|prev| prev.segment).filter(|prev| last < Some(*prev));
-        // Without a manifest nobody knows whether tables have it all.
-        if let Some(before) = before.filter(|before| live_from.is_some_and(|live| live <= *before))
-        {
-            log.trouble.get_or_insert(no_file(before));
+    for part in log.parts(state)? {
+        if let Some(gone) = part.gone_before(last, state) {
+            log.trouble.get_or_insert(no_file(gone));
         }
-        log.segment(part)?;
+        log.segment(&part)?;
         last = Some(part.segment);
     }
     if let Some(durable) = log.horizon.filter(|durable| last < Some(durable.segment)) {
@@ -95,6 +90,16 @@ struct Part {
     bytes: Option<u64>,
     /// Sequence numbers from here on are in later segments.
     end_seq: SeqNo,
+}
+
+impl Part {
+    /// The segment that this one follows, if it lies behind `last` and nothing is there; `None`
+    /// without a manifest too, for then nobody knows whether tables have all of it.
+    fn gone_before(&self, last: Option<SegmentNo>, state: Option<&LogState>) -> Option<SegmentNo> {
+        let prev = self.header.as_ref().ok()?.prev?.segment;
+        let counts = state.is_some_and(|state| state.live_from <= prev);
+        (counts && last < Some(prev)).then_some(prev)
+    }
 }
 
 struct Salvage<'a, 'b> {
