@@ -21,6 +21,7 @@ pub fn put_u64(out: &mut Vec<u8>, n: u64) {
 
 /// Appends `n` in 7-bit groups, lowest first, the high bit saying that more follow: 300 is
 /// `ac 02`.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);

@@ -61,33 +61,43 @@ pub trait Cursor: Send {
 }
 
 impl Cursor for Box<dyn Cursor> {
+    #[inline]
     fn valid(&self) -> bool {
         (**self).valid()
     }
+    #[inline]
     fn seek_first(&mut self) -> Result<()> {
         (**self).seek_first()
     }
+    #[inline]
     fn seek_last(&mut self) -> Result<()> {
         (**self).seek_last()
     }
+    #[inline]
     fn seek(&mut self, key: &[u8], seq: SeqNo) -> Result<()> {
         (**self).seek(key, seq)
     }
+    #[inline]
     fn seek_before(&mut self, key: &[u8]) -> Result<()> {
         (**self).seek_before(key)
     }
+    #[inline]
     fn next(&mut self) -> Result<()> {
         (**self).next()
     }
+    #[inline]
     fn prev(&mut self) -> Result<()> {
         (**self).prev()
     }
+    #[inline]
     fn key(&self) -> &[u8] {
         (**self).key()
     }
+    #[inline]
     fn tag(&self) -> Tag {
         (**self).tag()
     }
+    #[inline]
     fn value(&self) -> &[u8] {
         (**self).value()
     }

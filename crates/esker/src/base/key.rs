@@ -28,6 +28,7 @@ impl SeqNo {
     pub const HALF: Self = Self(1 << 55);
 
     /// The sequence number `n`; numbers over 56 bits are a bug of the caller.
+    #[inline]
     pub fn new(n: u64) -> Self {
         assert!(n <= Self::MAX.0, "sequence number {n} needs more than 56 bits");
         Self(n)
@@ -44,6 +45,7 @@ impl SeqNo {
     }
 
     /// `n` numbers later.
+    #[inline]
     pub fn plus(self, n: u64) -> Self {
         Self::new(self.0 + n)
     }
@@ -154,6 +156,7 @@ pub fn head(suffix: &[u8]) -> u64 {
 
 /// Of less than 8 bytes: from loads that overlap, so that nothing is stored only to be loaded
 /// again, which the processor waits for. Of `abcde`: `abcd` and `bcde` at their places, or'ed.
+#[inline]
 fn short_head(suffix: &[u8]) -> u64 {
     match (suffix.first_chunk::<4>(), suffix.last_chunk::<4>()) {
         (Some(first), Some(last)) => {
@@ -166,17 +169,20 @@ fn short_head(suffix: &[u8]) -> u64 {
 
 /// How many leading bytes `a` and `b` share.
 pub fn shared_prefix_bytes(a: &[u8], b: &[u8]) -> usize {
-    let words = a.chunks_exact(8).zip(b.chunks_exact(8));
+    let both = a.len().min(b.len());
+    let (a, b) = (&a[..both], &b[..both]);
     let mut shared = 0;
-    for (x, y) in words {
-        let differ = head(x) ^ head(y);
+    while let (Some(x), Some(y)) = (a[shared..].first_chunk(), b[shared..].first_chunk()) {
+        let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
         if differ != 0 {
-            return shared + differ.leading_zeros() as usize / 8;
+            return shared + differ.trailing_zeros() as usize / 8;
         }
         shared += 8;
     }
-    let rest = a[shared..].iter().zip(&b[shared..]);
-    shared + rest.take_while(|(x, y)| x == y).count()
+    while shared < both && a[shared] == b[shared] {
+        shared += 1;
+    }
+    shared
 }
 
 /// Identifies a keyspace for ever: numbers are never reused. The default keyspace is 0.

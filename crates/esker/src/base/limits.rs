@@ -33,6 +33,7 @@ const _: () = assert!(BATCH_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(MANIFEST_RECORD_BYTES_MAX <= u32::MAX as usize);
 
 /// `Ok` if `key` may be stored.
+#[inline]
 pub fn check_key(key: &[u8]) -> Result<()> {
     if key.len() <= KEY_BYTES_MAX {
         return Ok(());
@@ -41,6 +42,7 @@ pub fn check_key(key: &[u8]) -> Result<()> {
 }
 
 /// `Ok` if `value` may be stored.
+#[inline]
 pub fn check_value(value: &[u8]) -> Result<()> {
     if value.len() <= VALUE_BYTES_MAX {
         return Ok(());
@@ -52,6 +54,7 @@ pub fn check_value(value: &[u8]) -> Result<()> {
 }
 
 /// `Ok` if a keyspace may have this name.
+#[inline]
 pub fn check_keyspace_name(name: &str) -> Result<()> {
     if !name.is_empty() && name.len() <= KEYSPACE_NAME_BYTES_MAX {
         return Ok(());

@@ -97,6 +97,7 @@ impl<'a> Entry<'a> {
         prefetch_address(first.wrapping_byte_add(64));
     }
 
+    #[inline]
     pub(super) fn tag(self) -> Tag {
         Tag::from_u64(self.header().tag).expect("only tags with a kind are stored")
     }

@@ -259,10 +259,10 @@ impl<const WIDTH: usize> Node<WIDTH> {
     /// Inserts `slot` at `at`; the node must not be full and the slot's key share its prefix.
     pub(super) fn insert(&self, at: usize, slot: Slot<'_>) {
         let count = self.count();
-        let moved = self.heads.0[at..=count].windows(2).zip(self.slots[at..=count].windows(2));
-        for (heads, slots) in moved.rev() {
-            heads[1].store(heads[0].load(Relaxed), Relaxed);
-            slots[1].store(slots[0].load(Relaxed), Release);
+        assert!(count < WIDTH, "a full node is split first");
+        for i in (at..count).rev() {
+            self.heads.0[i + 1].store(self.heads.0[i].load(Relaxed), Relaxed);
+            self.slots[i + 1].store(self.slots[i].load(Relaxed), Release);
         }
         self.heads.0[at].store(self.head_of(slot.low), Relaxed);
         self.slots[at].store(slot.target, Release);

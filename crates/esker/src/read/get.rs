@@ -106,7 +106,12 @@ impl View {
 
     /// As [`find`](Self::find), in the memtables alone.
     pub fn find_in_memtables(&self, key: &[u8], hash: u64, seq: SeqNo) -> Option<(Tag, &[u8])> {
-        self.memtables().find_map(|memtable| memtable.get(key, hash, seq))
+        for memtable in self.memtables() {
+            if let Some(found) = memtable.get(key, hash, seq) {
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// The tables whose range holds `key`, newest first, without the first `newer` of them.
