@@ -7,7 +7,8 @@
 //! finds it by comparing, and forgets what came later.
 //!
 //! A write that was refused may show up whole after a crash, right behind the commits that came
-//! before it, as long as nothing after it had to survive. It never shows up before a crash.
+//! before it, as long as nothing after it had to survive. It never shows up before a crash. Batches
+//! and changes of the keyspaces are written to different files, so one of either may show up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -245,40 +246,67 @@ impl Model {
         }
     }
 
-    /// The history with one refused commit in its place. What follows a refused batch is not
-    /// there; what follows a refused change of the keyspaces may be, because that is written
-    /// elsewhere.
+    /// The history with what was refused and is there nevertheless, each in its place: at most one
+    /// batch, with which the log ends, and one change of the keyspaces, with which the manifest
+    /// ends. What follows a refused batch is not there; what follows a refused change may be.
     fn find_doubtful(&self, found: &State, floor: usize) -> Option<Self> {
-        self.doubtful.iter().rev().find_map(|(before, commit)| {
-            let last = match commit {
-                Commit::Batch(_) => *before,
-                Commit::Create(_) | Commit::Drop(_) => self.now(),
-            };
-            let mut kept = (floor.max(*before)..=last).rev();
-            kept.find_map(|kept| {
-                let then = self.with(*before, commit, kept)?;
-                (then.state(then.now()) == *found).then_some(then)
-            })
+        let is_batch = |at: &usize| matches!(self.doubtful[*at].1, Commit::Batch(_));
+        let (batches, changes): (Vec<_>, Vec<_>) =
+            (0..self.doubtful.len()).rev().partition(is_batch);
+        or_none(&batches).find_map(|batch| {
+            let mut change = or_none(&changes);
+            change.find_map(|change| self.find_with(batch, change, found, floor))
         })
     }
 
-    /// The first `kept` commits, and `refused` behind the first `before` of them; nothing if a
-    /// later one cannot have followed it.
-    fn with(&self, before: usize, refused: &Commit, kept: usize) -> Option<Self> {
+    /// The history with this batch and this change of the keyspaces, which were refused.
+    fn find_with(
+        &self,
+        batch: Option<usize>,
+        change: Option<usize>,
+        found: &State,
+        floor: usize,
+    ) -> Option<Self> {
+        let mut refused: Vec<usize> = batch.into_iter().chain(change).collect();
+        refused.sort_unstable();
+        let refused: Vec<_> = refused.into_iter().map(|at| &self.doubtful[at]).collect();
+        let last = batch.map_or(self.now(), |batch| self.doubtful[batch].0);
+        let mut kept = (floor.max(refused.last()?.0)..=last).rev();
+        kept.find_map(|kept| {
+            let then = self.with(&refused, kept)?;
+            (then.state(then.now()) == *found).then_some(then)
+        })
+    }
+
+    /// The first `kept` commits, and each of `refused` behind as many of them as were before it;
+    /// nothing if one cannot have followed the one in front of it.
+    fn with(&self, refused: &[&(usize, Commit)], kept: usize) -> Option<Self> {
         let mut then = self.clone();
-        then.cut(before);
-        for commit in std::iter::once(refused).chain(&self.commits[before..kept]) {
+        let mut done = refused.first()?.0;
+        then.cut(done);
+        for (before, commit) in refused {
+            then.follow(&self.commits[done..*before])?;
+            then.follow(std::slice::from_ref(commit))?;
+            done = *before;
+        }
+        then.follow(&self.commits[done..kept])?;
+        Some(then)
+    }
+
+    /// Adds these commits, unless one cannot follow.
+    fn follow(&mut self, commits: &[Commit]) -> Option<()> {
+        for commit in commits {
             let can_follow = match commit {
-                Commit::Batch(changes) => changes.iter().all(|change| then.exists(&change.space)),
-                Commit::Create(space) => !then.exists(space),
-                Commit::Drop(space) => then.exists(space),
+                Commit::Batch(changes) => changes.iter().all(|change| self.exists(&change.space)),
+                Commit::Create(space) => !self.exists(space),
+                Commit::Drop(space) => self.exists(space),
             };
             if !can_follow {
                 return None;
             }
-            then.commit(commit.clone());
+            self.commit(commit.clone());
         }
-        Some(then)
+        Some(())
     }
 
     fn describe_nearest(&self, found: &State, floor: usize, at: usize) -> String {
@@ -336,6 +364,11 @@ impl Life {
         let versions = self.versions.get(key)?;
         versions.iter().rev().find(|(number, _)| *number <= at)?.1.as_ref()
     }
+}
+
+/// Each of them, then none of them.
+fn or_none(some: &[usize]) -> impl Iterator<Item = Option<usize>> {
+    some.iter().copied().map(Some).chain([None])
 }
 
 /// A keyspace that only one side has, or a key whose value differs.
@@ -468,6 +501,24 @@ mod tests {
         let change = Change { space: users, key: b"a".into(), value: None };
         model.commit(Commit::Batch(vec![change]));
         assert!(model.recover(&Model::new().state(0), 2).is_err());
+    }
+
+    #[test]
+    fn a_refused_keyspace_and_a_refused_write_may_both_be_there() {
+        let users = || Commit::Create(Space("users".into()));
+        let mut model = history([put("a", "1")]);
+        model.doubt(users());
+        model.commit(put("b", "2"));
+        model.doubt(put("b", "refused"));
+        let with = [put("a", "1"), users(), put("b", "2"), put("b", "refused")];
+        assert_eq!(model.clone().recover(&history(with).state(4), 2), Ok(0));
+        // But one that came after a write that had to survive is not there without that.
+        let without = history([put("a", "1"), users(), put("b", "refused")]);
+        assert!(model.clone().recover(&without.state(2), 2).is_err());
+        // And not two writes: the first one's end is in front of the second.
+        model.doubt(put("c", "refused"));
+        let both = history([put("a", "1"), put("b", "refused"), put("c", "refused")]);
+        assert!(model.recover(&both.state(3), 1).is_err());
     }
 
     #[test]
