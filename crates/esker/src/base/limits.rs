@@ -54,7 +54,6 @@ pub fn check_value(value: &[u8]) -> Result<()> {
 }
 
 /// `Ok` if a keyspace may have this name.
-#[inline]
 pub fn check_keyspace_name(name: &str) -> Result<()> {
     if !name.is_empty() && name.len() <= KEYSPACE_NAME_BYTES_MAX {
         return Ok(());
