@@ -14,9 +14,8 @@
 //! It is told all the same.
 //!
 //! A scrub is a call, its rate a constant, and each one reads all tables from the first on: the
-//! store makes none of its own accord, and a place to go on at is not kept. When it suits is known
-//! to who runs the store, and to ask would cost an option; a place that outlives the process would
-//! cost an edit of the manifest every few seconds, about tables that merges rewrite anyway.
+//! store makes none of its own accord, and a place to go on at is not kept. Why:
+//! docs/decisions/0010-a-scrub-is-a-call.md.
 
 use std::ops::Range;
 use std::sync::Arc;
