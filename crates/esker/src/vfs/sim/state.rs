@@ -178,13 +178,11 @@ impl DiskState {
 
     /// What may still be written.
     pub fn free_bytes(&self) -> u64 {
-        let named: BTreeSet<InodeNo> = self.names.values().copied().collect();
-        let used: u64 = self
-            .files
-            .iter()
-            .filter(|(inode, file)| file.handles > 0 || named.contains(inode))
-            .map(|(_, file)| file.cached.len() as u64)
-            .sum();
+        // Asked before every append: no set of what is named. No file has two names.
+        let is_named_only = |file: &&SimFile| file.handles == 0;
+        let named = self.names.values().map(|inode| self.file(*inode)).filter(is_named_only);
+        let opened = self.files.values().filter(|file| file.handles > 0);
+        let used: u64 = named.chain(opened).map(|file| file.cached.len() as u64).sum();
         self.capacity_bytes.saturating_sub(used)
     }
 
