@@ -30,8 +30,8 @@ impl Sample {
         let users = Space("users".to_owned());
         sample.store.keyspace(&users).unwrap();
         sample.model.commit(Commit::Create(users));
-        for round in 0..3 {
-            sample.batches(round * 10, 10);
+        for round in 0..2 {
+            sample.batches(round * 10, 6);
             sample.store.flush().unwrap();
             let default = sample.store.keyspace(&Space::default_space()).unwrap();
             sample.store.compact_level(&default, 0).unwrap();
@@ -39,15 +39,15 @@ impl Sample {
                 sample.store.compact_level(&default, 1).unwrap();
             }
         }
-        sample.batches(40, 6);
+        sample.batches(40, 3);
         sample.store.flush().unwrap();
-        sample.batches(50, 4);
+        sample.batches(50, 3);
         sample.store.sync().unwrap();
         sample.synced = sample.machine.files("log");
         let (last, len) = sample.store.log_synced().unwrap();
         sample.synced.iter_mut().filter(|(file, _)| *file == last).for_each(|(_, l)| *l = len);
         sample.commits_synced = sample.model.now();
-        sample.batches(60, 4);
+        sample.batches(60, 3);
         sample
     }
 

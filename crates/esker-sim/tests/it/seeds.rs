@@ -1,12 +1,13 @@
 //! A thousand seeds, what they came by, and that a seed is a history for ever.
 
+use esker_sim::campaign::play_all;
 use esker_sim::engine::Simulated;
 use esker_sim::generate::generate;
 use esker_sim::ops::Policy;
 use esker_sim::reached::Reached;
 use esker_sim::run::{Outcome, hush_panics, run};
 
-const SEEDS: u64 = 1000;
+const SEEDS: usize = 1000;
 
 fn outcome(seed: u64) -> Outcome {
     run::<Simulated>(&generate(seed), &mut |_, _| {})
@@ -17,13 +18,15 @@ fn outcome(seed: u64) -> Outcome {
 fn a_thousand_histories_are_right() {
     hush_panics();
     let mut reached = Reached::default();
-    for seed in 0..SEEDS {
-        let outcome = outcome(seed);
-        if let Some(broken) = outcome.broken {
-            panic!("seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}");
-        }
+    let mut failures = Vec::new();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    play_all(SEEDS, threads, &|seed| outcome(seed as u64), &mut |seed, outcome| {
         reached.merge(&outcome.reached);
-    }
+        failures.extend(outcome.broken.map(|broken| {
+            format!("seed {seed} fails at {broken}; replay: esker-sim replay --seed {seed}")
+        }));
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
     let often = [
         "write",
         "write sync",
