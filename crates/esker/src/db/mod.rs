@@ -242,9 +242,10 @@ impl Db {
     }
 
     /// Reads every table of the store, past the cache and at 8 MiB a second, to find damage before
-    /// somebody needs what it took: for a thread of its own, every few weeks. Returns when it is
-    /// through; [`Stats::scrub`](crate::Stats::scrub) shows how far it is. Damage that it finds, as
-    /// any other, is then in [`Stats::corrupt_ranges`](crate::Stats::corrupt_ranges).
+    /// somebody needs what it took: for a thread of its own, once a week, say. The store begins none
+    /// of its own accord, and each begins at the first table. Returns when it is through;
+    /// [`Stats::scrub`](crate::Stats::scrub) shows how far it is. Damage that it finds, as any other,
+    /// is then in [`Stats::corrupt_ranges`](crate::Stats::corrupt_ranges).
     ///
     /// # Errors
     /// The first damage found, after all tables were read; `Busy` while another scrub is under way.
