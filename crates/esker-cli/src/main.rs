@@ -13,6 +13,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::commands::Command;
 use crate::outcome::{Failure, STATUS_HELP};
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Ok(program) => program,
         Err(error) => error.exit(),
     };
+    allow_open_files();
     let mut out = BufWriter::new(io::stdout().lock());
     let done = program.command.run(&mut out);
     let flushed = out.flush().map_err(Failure::Output);
@@ -48,6 +50,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Raises the limit on open files as far as this process may. A store keeps one open for each table,
+/// and the usual 1,024 are there for programs that pass descriptors to `select`, which this one does
+/// not. Where that is refused, the limit stays, and who meets it is told.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn print_help() -> ExitCode {

@@ -296,3 +296,19 @@ fn without_arguments_on_a_pipe_it_is_the_node() {
     assert!(stdout(&alone).contains("init_ok"), "{}", stderr(&alone));
     assert_eq!(stdout(&alone), stdout(&called));
 }
+
+#[test]
+fn a_store_of_more_tables_than_open_files_are_usual_opens_or_says_which_limit_to_raise() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = esker::Db::open(dir.path().join("s")).unwrap();
+    for n in 0..40 {
+        db.keyspace(&format!("space {n}")).unwrap().put(b"key", b"value").unwrap();
+    }
+    db.flush().unwrap();
+    db.close().unwrap();
+    let usual = shell(dir.path(), "ulimit -S -n 32 && esker check --dir s");
+    assert!(usual.status.success(), "{}", stderr(&usual));
+    let all = shell(dir.path(), "ulimit -n 32 && esker check --dir s");
+    assert_eq!(all.status.code(), Some(5), "{}", stderr(&all));
+    assert!(stderr(&all).contains("raise the limit (`ulimit -n`)"), "{}", stderr(&all));
+}

@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 /// What every fallible call of the crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -127,7 +129,8 @@ impl Error {
         }))
     }
 
-    /// `what` (a verb and a file name) failed with `source`; a full disk or quota is `NoSpace`.
+    /// `what` (a verb and a file name) failed with `source`; a full disk or quota is `NoSpace`. What
+    /// the system's own words leave open, what to do, stands behind them.
     pub(crate) fn io(what: impl fmt::Display, source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::StorageFull
@@ -135,7 +138,10 @@ impl Error {
             | io::ErrorKind::FileTooLarge => ErrorKind::NoSpace,
             _ => ErrorKind::Io,
         };
-        let text = format!("{what}: {source}");
+        let mut text = format!("{what}: {source}");
+        if source.raw_os_error() == Some(Errno::MFILE.raw_os_error()) {
+            text += "; a store keeps one for each of its tables: raise the limit (`ulimit -n`)";
+        }
         Self(Arc::new(Details { kind, text, corruption: None, source: Some(source) }))
     }
 
@@ -207,13 +213,17 @@ mod tests {
 
     #[test]
     fn a_full_disk_and_a_full_quota_are_no_space() {
-        for code in [libc_enospc(), 122, 27] {
-            let error = Error::io("append 000001.log", io::Error::from_raw_os_error(code));
-            assert_eq!(error.kind(), ErrorKind::NoSpace, "errno {code}");
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            let error = Error::io("append 000001.log", errno.into());
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{errno}");
         }
     }
 
-    fn libc_enospc() -> i32 {
-        rustix::io::Errno::NOSPC.raw_os_error()
+    #[test]
+    fn without_descriptors_the_error_says_which_limit_to_raise() {
+        let text = |errno: Errno| Error::io("open 000007.sst", errno.into()).to_string();
+        assert!(text(Errno::MFILE).starts_with("open 000007.sst: "), "{}", text(Errno::MFILE));
+        assert!(text(Errno::MFILE).contains("`ulimit -n`"), "{}", text(Errno::MFILE));
+        assert!(!text(Errno::IO).contains("ulimit"), "{}", text(Errno::IO));
     }
 }
