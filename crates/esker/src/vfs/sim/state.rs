@@ -178,11 +178,15 @@ impl DiskState {
 
     /// What may still be written.
     pub fn free_bytes(&self) -> u64 {
-        // Asked before every append: no set of what is named. No file has two names.
-        let is_named_only = |file: &&SimFile| file.handles == 0;
-        let named = self.names.values().map(|inode| self.file(*inode)).filter(is_named_only);
-        let opened = self.files.values().filter(|file| file.handles > 0);
-        let used: u64 = named.chain(opened).map(|file| file.cached.len() as u64).sum();
+        // Asked before every append, so no set. A crash that keeps some of two renames leaves a file
+        // with two names, and it takes its room once.
+        let mut named: Vec<InodeNo> = self.names.values().copied().collect();
+        named.sort_unstable();
+        let is_seen = |(inode, file): &(&InodeNo, &SimFile)| {
+            file.handles > 0 || named.binary_search(inode).is_ok()
+        };
+        let seen = self.files.iter().filter(is_seen);
+        let used: u64 = seen.map(|(_, file)| file.cached.len() as u64).sum();
         self.capacity_bytes.saturating_sub(used)
     }
 
